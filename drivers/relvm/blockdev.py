@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""Exclusive, aligned, flushed I/O on one LUN: a block device, or an image file of one.
+
+On a block device everything bypasses the page cache (O_DIRECT): what was read is what the array has, and a flush has
+nothing left behind. O_DIRECT wants offsets and lengths in multiples of the logical block size and a buffer that is aligned
+as well; an anonymous mmap is, and `readinto` and `os.write` use it in place. Python 2.4 has no unbuffered readinto: there
+the page cache is used and thrown away (BLKFLSBUF) after open, after every flush and before close.
+
+A device is opened with O_EXCL, which fails while a mount, a device-mapper map or another exclusive user has it; an image file
+is locked with flock instead.
+
+Numbers of the ioctls: linux/fs.h.
+"""
+
+import errno
+import fcntl
+import mmap
+import os
+import stat
+import struct
+import sys
+
+try:
+    import io
+except ImportError:
+    io = None
+
+from relvm import errors
+from relvm.octets import octets
+
+SECTOR = 512
+BLKROGET = 0x125e
+BLKFLSBUF = 0x1261
+BLKSSZGET = 0x1268
+# Neighbouring changes closer than this are written together: one request instead of two, with the bytes between as read
+JOIN = 4096
+# What two versions of a structure are compared by
+GRAIN = 16
+# Parts of one large write
+CHUNK = 1 << 20
+
+
+class Device(object):
+    """One open LUN.
+
+    path   as it was opened
+    size   bytes
+    reads, writes, flushes, bytes_read, bytes_written   counters
+    step   what the run is doing, for the sentence of a failed write
+    """
+
+    def __init__(self, path, writable=True):
+        """Raises errors.DeviceMissing, DeviceBusy, DeviceReadOnly, BlockSize."""
+        self.path = path
+        self.writable = writable
+        self.step = 'start'
+        self.reads = self.writes = self.flushes = 0
+        self.bytes_read = self.bytes_written = 0
+        self.failed = False
+        self._file = None
+        self._buffer = None
+        self.is_block = False
+        try:
+            self.is_block = stat.S_ISBLK(os.stat(path)[stat.ST_MODE])
+            self.fd = os.open(path, self._flags())
+        except OSError:
+            self._refuse_open(sys.exc_info()[1])
+        try:
+            self._inspect()
+        except Exception:
+            os.close(self.fd)
+            raise
+
+    def _flags(self):
+        flags = os.O_RDONLY
+        if self.writable:
+            flags = os.O_RDWR
+        self._direct = False
+        if self.is_block:
+            flags |= os.O_EXCL
+            if io is not None:
+                self._direct = True
+                flags |= os.O_DIRECT
+        return flags
+
+    def _refuse_open(self, error):
+        if error.errno == errno.EBUSY:
+            raise errors.DeviceBusy(device=self.path)
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and self.writable:
+            raise errors.DeviceReadOnly(device=self.path)
+        raise errors.DeviceMissing(device=self.path, cause=os.strerror(error.errno))
+
+    def _inspect(self):
+        if self.is_block:
+            size = self._ioctl_int(BLKSSZGET)
+            if size != SECTOR:
+                raise errors.BlockSize(device=self.path, size=size)
+            if self.writable and self._ioctl_int(BLKROGET):
+                raise errors.DeviceReadOnly(device=self.path)
+        elif self.writable:
+            try:
+                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except IOError:
+                raise errors.DeviceBusy(device=self.path)
+        self.size = os.lseek(self.fd, 0, 2) // SECTOR * SECTOR
+        if self._direct:
+            self._file = io.FileIO(self.fd, 'r', False)
+        self._forget_cache()
+
+    def _ioctl_int(self, request):
+        answer = fcntl.ioctl(self.fd, request, struct.pack('i', 0))
+        return struct.unpack('i', answer)[0]
+
+    def _forget_cache(self):
+        if self.is_block and not self._direct:
+            fcntl.ioctl(self.fd, BLKFLSBUF, 0)
+
+    def close(self):
+        """Releases the device. Writes nothing."""
+        if self.fd >= 0:
+            try:
+                if not self.failed:
+                    self._forget_cache()
+            finally:
+                os.close(self.fd)
+                self.fd = -1
+
+    def read(self, offset, length):
+        """`length` bytes at `offset`, both multiples of 512. Raises errors.ReadFailed, also when the device ends."""
+        if offset % SECTOR or length % SECTOR or offset < 0:
+            raise ValueError('unaligned read of %d bytes at %d' % (length, offset))
+        data = octets('')
+        try:
+            os.lseek(self.fd, offset, 0)
+            while len(data) < length:
+                part = self._read(length - len(data))
+                if not part:
+                    raise EnvironmentError(errno.ENXIO, 'it ends there')
+                data += part
+        except EnvironmentError:
+            raise errors.ReadFailed(device=self.path, offset=offset, length=length, cause=sys.exc_info()[1].args[-1])
+        self.reads += 1
+        self.bytes_read += length
+        return data
+
+    def _read(self, length):
+        if not self._direct:
+            return os.read(self.fd, length)
+        buffer = mmap.mmap(-1, length)
+        try:
+            count = self._file.readinto(buffer)
+            return buffer[:count]
+        finally:
+            buffer.close()
+
+    def read_any(self, offset, length):
+        """`length` bytes at `offset`, whatever the alignment."""
+        start = offset // SECTOR * SECTOR
+        end = (offset + length + SECTOR - 1) // SECTOR * SECTOR
+        return self.read(start, end - start)[offset - start:offset - start + length]
+
+    def write(self, offset, data):
+        """Writes bytes; offset and length are multiples of 512. Not on the medium before flush(). Raises errors.WriteFailed."""
+        if offset % SECTOR or len(data) % SECTOR or offset < 0 or offset + len(data) > self.size:
+            raise ValueError('write of %d bytes at %d of %d' % (len(data), offset, self.size))
+        try:
+            os.lseek(self.fd, offset, 0)
+            position = 0
+            while position < len(data):
+                count = self._write(data[position:position + CHUNK])
+                if count % SECTOR or not count:
+                    raise EnvironmentError(errno.EIO, 'short write')
+                position += count
+        except EnvironmentError:
+            self.failed = True
+            raise errors.WriteFailed(step=self.step, device=self.path, offset=offset, length=len(data),
+                                     cause=sys.exc_info()[1].args[-1])
+        self.writes += 1
+        self.bytes_written += len(data)
+
+    def _write(self, data):
+        if not self._direct:
+            return os.write(self.fd, data)
+        buffer = mmap.mmap(-1, len(data))
+        buffer.write(data)
+        return _write_mapped(self.fd, buffer)
+
+    def flush(self):
+        """Everything written so far is on the medium when this returns. Raises errors.FlushFailed; after that nothing is
+        written any more, since a second fsync would answer success for data that is gone."""
+        if self.failed:
+            raise errors.FlushFailed(step=self.step, device=self.path, cause='an earlier write failed')
+        try:
+            os.fsync(self.fd)
+            self._forget_cache()
+        except EnvironmentError:
+            self.failed = True
+            raise errors.FlushFailed(step=self.step, device=self.path, cause=sys.exc_info()[1].args[-1])
+        self.flushes += 1
+
+
+if sys.version_info[0] >= 3:
+    def _write_mapped(fd, buffer):
+        view = memoryview(buffer)
+        try:
+            return os.write(fd, view)
+        finally:
+            view.release()
+            buffer.close()
+else:
+    def _write_mapped(fd, mapped):
+        # `buffer` is Python 2's view without a copy
+        return os.write(fd, buffer(mapped))
+
+
+def spans(runs):
+    """Byte runs [(offset, bytes)] -> [(offset, length, [run])]: whole sectors, neighbours joined, sorted."""
+    found = []
+    for run in sorted(runs):
+        start = run[0] // SECTOR * SECTOR
+        end = (run[0] + len(run[1]) + SECTOR - 1) // SECTOR * SECTOR
+        if found and start <= found[-1][1] + JOIN and end - found[-1][0] <= CHUNK:
+            found[-1][1] = max(end, found[-1][1])
+            found[-1][2].append(run)
+        else:
+            found.append([start, end, [run]])
+    return [(start, end - start, members) for start, end, members in found]
+
+
+def patch(device, span):
+    """Reads one span, puts its runs in and writes it back."""
+    offset, length, runs = span
+    data = device.read(offset, length)
+    pieces = []
+    position = 0
+    for start, new in runs:
+        start -= offset
+        pieces.append(data[position:start])
+        pieces.append(new)
+        position = start + len(new)
+    pieces.append(data[position:])
+    device.write(offset, octets('').join(pieces))
+
+
+def difference(offset, old, new):
+    """The byte runs that make `new` of `old`, which have the same length and stand at `offset`: [(offset, bytes)].
+
+    Compared in blocks of GRAIN bytes; neighbouring blocks that differ are one run.
+    """
+    if len(old) != len(new):
+        raise ValueError('%d bytes for %d' % (len(new), len(old)))
+    runs = []
+    if old == new:
+        return runs
+    start = -1
+    for position in range(0, len(old) + GRAIN, GRAIN):
+        if old[position:position + GRAIN] == new[position:position + GRAIN]:
+            if start >= 0:
+                runs.append((offset + start, new[start:position]))
+                start = -1
+        elif start < 0:
+            start = position
+    return runs

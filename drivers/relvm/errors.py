@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""Why a LUN is not resigned: one class per reason, with its data as fields.
+
+Two families:
+
+* `Refused`: nothing that anybody reads was changed on the LUN.
+* `Interrupted`: the run ended in the middle. The LUN is the untouched old SR, or locked, or the finished new SR;
+  the same command, given again, finishes the job.
+
+Every class has a `text` (what is wrong, on which object; `%(field)s` are the fields), an `advice` (what the
+administrator can do) and `sm_error`, the name of the sm error that carries the sentence to xapi. xapi drops the text
+of the codes 16, 24, 38, 39 and 144, so none of those is used.
+"""
+
+
+
+class ResignError(Exception):
+    """Base of everything the engine raises knowingly. `fields` holds the data of the sentence."""
+
+    text = 'resign failed'
+    advice = ''
+    sm_error = 'SRUnavailable'
+
+    def __init__(self, **fields):
+        Exception.__init__(self, self.text)
+        self.fields = fields
+
+    def code(self):
+        """The reason's name, for programs: the name of the class."""
+        return self.__class__.__name__
+
+    def sentence(self):
+        """What is wrong, without the advice. Printable ASCII whatever was on the LUN."""
+        return printable(self.text % self.fields)
+
+    def __str__(self):
+        if self.advice:
+            return '%s. %s.' % (self.sentence(), printable(self.advice % self.fields))
+        return self.sentence() + '.'
+
+
+class Refused(ResignError):
+    """The LUN stays as it is."""
+
+
+class Interrupted(ResignError):
+    """The run ended in the middle; repeating it finishes the job."""
+
+    advice = ('The LUN is safe: it has its old identity, or is locked, or has its new identity. '
+              'Repeat the command to finish')
+
+
+def printable(value):
+    """`value` as a str of printable ASCII characters, others as \\xNN, at most 2000 long: LUNs are hostile and the
+    sentence goes into logs and XML."""
+    value = str(value)
+    if len(value) > 2000:
+        value = value[:2000] + '...'
+    out = []
+    for char in value:
+        if ' ' <= char <= '~':
+            out.append(char)
+        elif ord(char) < 256:
+            out.append('\\x%02x' % ord(char))
+        else:
+            out.append('\\u%04x' % ord(char))
+    return ''.join(out)
+
+
+# The device.
+
+class DeviceMissing(Refused):
+    text = 'cannot open %(device)s: %(cause)s'
+
+
+class DeviceBusy(Refused):
+    text = '%(device)s is in use on this host'
+    advice = 'Detach what uses it (an SR, a mounted file system, a device-mapper map) first'
+
+
+class DeviceReadOnly(Refused):
+    text = '%(device)s is read-only'
+    advice = 'Let the array present the clone writable'
+
+
+class BlockSize(Refused):
+    text = '%(device)s has logical blocks of %(size)s bytes; only 512 are supported'
+
+
+class ReadFailed(Refused):
+    text = 'reading %(length)s bytes at offset %(offset)s of %(device)s failed: %(cause)s'
+
+
+class HolderPresent(Refused):
+    text = 'device-mapper devices on this host use %(device)s: %(holders)s'
+    advice = 'Deactivate them first; the logical volumes of an original may be mapped onto its clone'
+
+
+class NotADisk(Refused):
+    text = '%(device)s is not a whole disk but %(kind)s'
+
+
+class WriteFailed(Interrupted):
+    text = '%(step)s: writing %(length)s bytes at offset %(offset)s of %(device)s failed: %(cause)s'
+
+
+class FlushFailed(Interrupted):
+    text = '%(step)s: flushing %(device)s failed: %(cause)s'
+
+
+class ReadBackFailed(Interrupted):
+    text = '%(step)s: reading %(length)s bytes at offset %(offset)s of %(device)s failed: %(cause)s'
+
+
+# LVM.
+
+class NoLabel(Refused):
+    text = 'no SR on this LUN: it has no LVM label'
+    sm_error = 'LVMNoVolume'
+
+
+class ManyLabels(Refused):
+    text = 'LVM labels in sectors %(sectors)s of the first four; one label, in sector 1, is expected'
+    sm_error = 'LVMNoVolume'
+
+
+class BadLabel(Refused):
+    text = 'the LVM label is not understood: %(what)s'
+    sm_error = 'LVMNoVolume'
+
+
+class BadArea(Refused):
+    text = 'the LVM metadata area at offset %(offset)s is not understood: %(what)s'
+    sm_error = 'LVMNoVolume'
+
+
+class NoVolumeGroup(Refused):
+    text = 'no SR on this LUN: PV %(pv)s belongs to no VG'
+    advice = 'An LVM tool that was interrupted can leave a clone like this; make a new clone'
+    sm_error = 'LVMNoVolume'
+
+
+class InterruptedCommand(Refused):
+    text = 'the LUN was cloned in the middle of an LVM command: the metadata area holds a pre-committed text'
+    advice = 'Make a new clone'
+    sm_error = 'LVMNoVolume'
+
+
+class BadText(Refused):
+    text = 'the LVM metadata text is not understood: %(what)s'
+    sm_error = 'LVMNoVolume'
+
+
+class NotAnSR(Refused):
+    text = 'the VG on this LUN is %(vg)s, which is not an LVHD SR (VG_XenStorage-<uuid>)'
+    sm_error = 'LVMNoVolume'
+
+
+class ManyPVs(Refused):
+    text = 'the VG %(vg)s spans %(count)s PVs (%(pvs)s); an SR on one LUN is expected'
+    sm_error = 'LVMOneLUN'
+
+
+class WrongPV(Refused):
+    text = 'the label says PV %(label)s, the metadata text says %(text)s'
+    sm_error = 'LVMNoVolume'
+
+
+class Exported(Refused):
+    text = 'the VG %(vg)s is exported'
+    advice = 'Somebody ran vgexport on it; run vgimport on the original and make a new clone'
+
+
+class ForeignField(Refused):
+    text = '%(place)s has %(field)s = %(value)s, which an SR does not have'
+    advice = 'Somebody else owns this VG, or a newer LVM wrote it'
+
+
+class UnknownSegment(Refused):
+    text = 'the LV %(lv)s has a segment of type %(type)s; only linear LVs are supported'
+
+
+class BadExtents(Refused):
+    text = 'the extents of LV %(lv)s are not understood: %(what)s'
+
+
+class TooSmall(Refused):
+    text = 'the LUN has %(size)s bytes, but its %(what)s needs %(needed)s'
+    advice = 'The clone is truncated; make a new one'
+
+
+class NoRoomInRing(Refused):
+    text = 'the LVM metadata area has no free run of %(needed)s bytes for a second text; the largest has %(free)s'
+    advice = 'Remove some LVs from the original and clone again'
+
+
+class UnknownTool(Refused):
+    text = 'the LVM label points to a metadata area at offset %(offset)s, and %(what)s'
+    advice = 'Another tool was here, or the log of an interrupted resign is damaged; make a new clone'
+
+
+class Changing(Refused):
+    text = 'the LUN is being changed by somebody else: %(what)s'
+    advice = 'Detach the LUN everywhere, also in other pools'
+
+
+class ChangedWhileLocked(Interrupted):
+    text = '%(step)s: the LUN is not what this run left: %(what)s'
+
+
+class CheckFailed(Interrupted):
+    text = 'the rewritten LUN does not pass its check: %(what)s'
+    advice = 'The LUN is locked and cannot be attached. Repeat the command; if it fails again, report this'
+
+
+# The SR's contents.
+
+class NoMGT(Refused):
+    text = 'the SR has no metadata volume (MGT)'
+    advice = 'Very old SRs have none; attach and scan the original with a newer release, then clone again'
+    sm_error = 'MetadataError'
+
+
+class BadMGT(Refused):
+    text = 'the SR metadata volume (MGT) is not understood: %(what)s'
+    sm_error = 'MetadataError'
+
+
+class MGTVersion(Refused):
+    text = 'the SR metadata volume (MGT) has version %(version)s; 1:2 is expected'
+    sm_error = 'MetadataError'
+
+
+class WrongSRUuid(Refused):
+    text = 'the metadata volume says SR %(mgt)s, the VG name says %(vg)s'
+    sm_error = 'MetadataError'
+
+
+class NoRoomForLog(Refused):
+    text = 'the metadata volume (MGT) has %(free)s unused bytes; the log of this resign needs %(needed)s'
+    advice = 'Remove VDIs from the original and clone again'
+
+
+class DuplicateVDI(Refused):
+    text = 'two %(what)s carry the VDI uuid %(uuid)s'
+    sm_error = 'MetadataError'
+
+
+class Journals(Refused):
+    text = 'the SR was cloned in the middle of an operation: %(lvs)s'
+    advice = 'Let the original finish it (scan it and wait), then clone again'
+
+
+class UnknownVolume(Refused):
+    text = 'the LV %(lv)s has the prefix of a VDI, but no VDI uuid'
+    advice = 'Remove or rename it on the original and clone again'
+
+
+class Qcow2(Refused):
+    text = 'the SR has QCOW2 volumes, which are not supported: %(lvs)s'
+
+
+class BadVHD(Refused):
+    text = 'the VHD in LV %(lv)s is not understood: %(what)s'
+
+
+class BadLocator(Refused):
+    text = 'the VHD in LV %(lv)s has a parent locator that is not understood: %(what)s'
+
+
+class ParentMissing(Refused):
+    text = 'the parent of LV %(lv)s, %(parent)s, is not on this LUN'
+
+
+class ParentMismatch(Refused):
+    text = 'LV %(lv)s names %(parent)s as its parent, but carries the unique id of another VHD'
+
+
+class BadChain(Refused):
+    text = 'the VHD chain of LV %(lv)s %(what)s'
+
+
+class DroppedHasChildren(Refused):
+    text = 'the VDI %(uuid)s would be dropped (%(why)s), but %(children)s depend on it'
+    advice = 'Make the original free of it and clone again'
+
+
+class NothingLeft(Refused):
+    text = 'no VDI would be left: %(dropped)s'
+    advice = 'An SR that holds only snapshots cannot be resigned; make VDIs of them first'
+
+
+class SameUuid(Refused):
+    text = 'the LUN already carries the SR uuid %(uuid)s'
+
+
+# The pool. Used by the driver.
+
+class InUse(Refused):
+    text = 'the LUN %(scsi_id)s belongs to SR %(sr)s of this pool (%(how)s)'
+    advice = 'A LUN that an SR of this pool uses is never resigned'
+
+
+class Original(Refused):
+    text = ('the SR on this LUN was last used on this very LUN (%(scsi_id)s): it is an original, perhaps of another '
+            'pool, and not a copy')
+    advice = 'device-config:force=true resigns it all the same; the SR that is on it is then gone'
+
+
+class WrongLUN(Refused):
+    text = '%(device)s reports the SCSI id %(found)s, not %(wanted)s'
+
+
+class ManyDevices(Refused):
+    text = 'the SCSI id %(scsi_id)s belongs to %(devices)s, which are not paths of one multipath map'
+    advice = 'Turn multipathing on, or let the array present the LUN through one path'
+
+
+class MapInUse(Refused):
+    text = 'a multipath map of the LUN %(scsi_id)s is in use on this host: %(holders)s'
+
+
+class LockTimeout(Refused):
+    text = 'waited %(seconds)s seconds for %(what)s'
+    advice = 'Another operation on this LUN or its original is running; repeat the command when it is over'
+
+
+class SRUuidTaken(Refused):
+    text = 'the SR uuid %(uuid)s is used on another LUN'
+
+
+class JudgeDisagrees(ResignError):
+    """After the whole job: somebody else on this host reads another result."""
+
+    text = 'resigned as %(uuid)s, but %(judge)s reads it differently: %(what)s'
+    advice = 'Do not attach it, and report this'
+
+
+def reasons():
+    """Every class of this module that has a sentence of its own, sorted by name: for the documentation."""
+    found = []
+    for name, value in globals().items():
+        if isinstance(value, type(ResignError)) and name not in ('ResignError', 'Refused', 'Interrupted'):
+            if value is not type and issubclass(value, ResignError):
+                found.append(value)
+    found.sort(key=_name)
+    return found
+
+
+def _name(cls):
+    return cls.__name__

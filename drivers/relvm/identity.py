@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""New identities: UUIDs as sm uses them and ids as LVM uses them, from the kernel's random source."""
+
+import binascii
+import os
+import re
+
+from relvm.octets import text
+
+UUID = re.compile('[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}')
+
+# lib/uuid/uuid.c of LVM2: 32 characters of this alphabet, grouped 6-4-4-4-4-4-6 in texts
+LVM_ID_ALPHABET = '0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'
+LVM_ID_GROUPS = (6, 4, 4, 4, 4, 4, 6)
+LVM_ID = re.compile('[0-9a-zA-Z!#]{6}-(?:[0-9a-zA-Z!#]{4}-){5}[0-9a-zA-Z!#]{6}')
+
+
+def is_uuid(string):
+    """True for a whole lower-case UUID, as sm writes them."""
+    return len(string) == 36 and UUID.match(string) is not None
+
+
+def new_uuid():
+    """A random (version 4) UUID."""
+    digits = text(binascii.hexlify(os.urandom(16)))
+    digits = digits[:12] + '4' + digits[13:16] + '89ab'[int(digits[16], 16) & 3] + digits[17:]
+    return '-'.join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def unused_uuid(used):
+    """A random UUID that is not in `used` (a dict or set); the caller adds it there."""
+    uuid = new_uuid()
+    while uuid in used:
+        uuid = new_uuid()
+    return uuid
+
+
+def new_lvm_id():
+    """A random LVM id with its dashes."""
+    characters = []
+    while len(characters) < 32:
+        for byte in bytearray_of(os.urandom(48)):
+            # 248 = 4 * 62: the rest is thrown away, so that every character is equally likely
+            if byte < 248 and len(characters) < 32:
+                characters.append(LVM_ID_ALPHABET[byte % 62])
+    parts = []
+    start = 0
+    for length in LVM_ID_GROUPS:
+        parts.append(''.join(characters[start:start + length]))
+        start += length
+    return '-'.join(parts)
+
+
+def bytearray_of(data):
+    """The bytes as a list of ints (Python 2.4 has no bytearray)."""
+    return [ord(char) for char in text(data)]
+
+
+def substitute(string, uuids):
+    """`string` with every UUID that is a key of `uuids` replaced by its value; others stay."""
+    def replace(match):
+        return uuids.get(match.group(0), match.group(0))
+    return UUID.sub(replace, string)

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""What is on a LUN: label, metadata area, VG, MGT, VDIs and their VHD chains, all read and understood, or refused."""
+
+import re
+
+from relvm import errors
+from relvm import identity
+from relvm import lvm
+from relvm import mgt
+from relvm import vhd
+
+TAG_HIDDEN = 'hidden'
+TAG_JOURNAL = 'journaler'
+TAG_RESIZE_JOURNAL = 'jvhd'
+TAG_CBT = 'cbtlog'
+CBT_SUFFIX = '.cbtlog'
+
+_VDI = re.compile(r'(VHD|LV)-(' + identity.UUID.pattern + r')\Z')
+# journaler.py, lvhdutil.py, cleanup.py (TMP_RENAME_PREFIX) and trim_util.py of sm
+_JOURNAL = re.compile(r'(?:clone|leaf|inflate|relink|zero|coalesce)_|jvhd_|(?:VHD-|LV-)?OLD_|.*_trim_lv\Z')
+_CBT = re.compile(identity.UUID.pattern + re.escape(CBT_SUFFIX) + r'\Z')
+
+
+class Vdi(object):
+    """One VDI or inner node.
+
+    uuid, lv (lvm.LogicalVolume), disk (vhd.Disk, None when raw), record (mgt.Record or None), hidden,
+    parent (Vdi or None), children [Vdi]
+    """
+
+    def __init__(self, uuid, lv, disk, record):
+        self.uuid = uuid
+        self.lv = lv
+        self.disk = disk
+        self.record = record
+        self.parent = None
+        self.children = []
+        if disk is None:
+            self.hidden = TAG_HIDDEN in lv.tags
+        else:
+            self.hidden = disk.footer.hidden
+
+    def size(self, vg):
+        """Virtual size in bytes."""
+        if self.disk is None:
+            return vg.lv_size(self.lv)
+        return self.disk.footer.virtual_size
+
+    def kind(self):
+        if self.disk is None:
+            return 'raw'
+        return 'vhd'
+
+    def name_label(self):
+        """As stored: UTF-8, escaped."""
+        if self.record is None:
+            return ''
+        return self.record.name_label
+
+
+class Placement(object):
+    """Where the label says the metadata is. That alone decides what a run does (section 5 of the design).
+
+    label, area (lvm.Area with a live text), staged (True when it is not the standard place), head (the first 4 KiB)
+    """
+
+    def __init__(self, device):
+        if device.size < 2 * lvm.AREA_OFFSET:
+            raise errors.NoLabel()
+        self.head = device.read(0, lvm.AREA_OFFSET)
+        self.label = lvm.find_label(self.head)
+        offset, size = self.label.area
+        self.staged = offset != lvm.AREA_OFFSET
+        self.area = lvm.Area(device, offset, size)
+        if self.area.empty:
+            raise errors.NoVolumeGroup(pv=self.label.pv_uuid)
+
+
+class Lun(object):
+    """Everything on one LUN.
+
+    device, label, area, vg, mgt (mgt.Metadata), mgt_lv, vdis {uuid: Vdi}, order [Vdi],
+    cbt_logs [lvm.LogicalVolume], others [lvm.LogicalVolume] (an administrator's), lost [mgt.Record] (records without an LV),
+    report [sentence]
+    """
+
+    def __init__(self, device, placement):
+        """Reads all. Raises a subclass of errors.Refused for whatever is not understood."""
+        self.device = device
+        self.placement = placement
+        self.label = placement.label
+        self.area = placement.area
+        self.report = []
+        self.vg = lvm.VolumeGroup(self.area.text)
+        self._check_volume_group()
+        self._sort_volumes()
+        self._read_mgt()
+        self._read_disks()
+        self._link()
+
+    def _check_volume_group(self):
+        vg = self.vg
+        if vg.pv_id.replace('-', '') != self.label.pv_uuid:
+            raise errors.WrongPV(label=self.label.pv_uuid, text=vg.pv_id)
+        for what, needed in (('PV label', self.label.device_size), ('VG', vg.dev_size)):
+            if needed > self.device.size:
+                raise errors.TooSmall(size=self.device.size, what=what, needed=needed)
+        if self.area.offset + self.area.size > vg.pe_start:
+            raise errors.BadArea(offset=self.area.offset, what='it overlaps the extents of the VG')
+
+    def _sort_volumes(self):
+        self._vdi_lvs = []
+        self.cbt_logs = []
+        self.others = []
+        journals = []
+        qcow2 = []
+        for lv in self.vg.order:
+            match = _VDI.match(lv.name)
+            if match:
+                self._vdi_lvs.append((match.group(1), match.group(2), lv))
+            elif TAG_JOURNAL in lv.tags or TAG_RESIZE_JOURNAL in lv.tags or _JOURNAL.match(lv.name):
+                journals.append(lv.name)
+            elif lv.name.startswith('QCOW2-'):
+                qcow2.append(lv.name)
+            elif _CBT.match(lv.name) or TAG_CBT in lv.tags:
+                self.cbt_logs.append(lv)
+            elif lv.name.startswith('VHD-') or lv.name.startswith('LV-'):
+                raise errors.UnknownVolume(lv=lv.name)
+            elif lv.name != mgt.LV_NAME:
+                self.others.append(lv)
+                self.report.append('the LV %s is not of an SR; it is kept under its name' % lv.name)
+        if journals:
+            raise errors.Journals(lvs=', '.join(journals))
+        if qcow2:
+            raise errors.Qcow2(lvs=', '.join(qcow2))
+
+    def reader(self, lv):
+        """A function (offset, length) -> bytes of one LV."""
+        def read(offset, length):
+            data = None
+            for start, count in self.vg.runs(lv, offset, length):
+                piece = self.device.read(start, count)
+                if data is None:
+                    data = piece
+                else:
+                    data += piece
+            return data
+        return read
+
+    def _read_mgt(self):
+        if mgt.LV_NAME not in self.vg.lvs:
+            raise errors.NoMGT()
+        self.mgt_lv = self.vg.lvs[mgt.LV_NAME]
+        self.mgt = mgt.Metadata(self.reader(self.mgt_lv), self.vg.lv_size(self.mgt_lv))
+        if self.mgt.sr_uuid != self.vg.sr_uuid and not self.placement.staged:
+            raise errors.WrongSRUuid(mgt=self.mgt.sr_uuid, vg=self.vg.sr_uuid)
+
+    def _read_disks(self):
+        records = self.mgt.live()
+        self.vdis = {}
+        self.order = []
+        for kind, uuid, lv in self._vdi_lvs:
+            if uuid in self.vdis:
+                raise errors.DuplicateVDI(what='LVs', uuid=uuid)
+            disk = None
+            if kind == 'VHD':
+                disk = vhd.Disk(lv.name, self.vg.lv_size(lv), self.reader(lv))
+                self.report.extend(disk.report)
+            record = records.pop(uuid, None)
+            if record is None:
+                self.report.append('the LV %s has no record in the metadata volume' % lv.name)
+            elif record.fields['vdi_type'] != {'VHD': 'vhd', 'LV': 'aio'}[kind]:
+                self.report.append('the record of %s says type %s' % (lv.name, record.fields['vdi_type']))
+            vdi = Vdi(uuid, lv, disk, record)
+            self.vdis[uuid] = vdi
+            self.order.append(vdi)
+        self.lost = [record for record in self.mgt.records if record.uuid in records and not record.deleted]
+        for record in self.lost:
+            self.report.append('the record of VDI %s has no LV; it is removed' % record.uuid)
+
+    def _link(self):
+        for vdi in self.order:
+            if vdi.disk is None or vdi.disk.parent is None:
+                continue
+            name = '%s-%s' % vdi.disk.parent
+            if vdi.disk.sr_uuid not in (None, self.vg.sr_uuid):
+                raise errors.BadLocator(lv=vdi.lv.name, what='it names SR %s' % vdi.disk.sr_uuid)
+            parent = self.vdis.get(vdi.disk.parent[1])
+            if parent is None or parent.lv.name != name:
+                raise errors.ParentMissing(lv=vdi.lv.name, parent=name)
+            unique_id = vhd.NO_PARENT
+            if parent.disk is not None:
+                unique_id = parent.disk.footer.unique_id
+            if vdi.disk.parent_id != unique_id:
+                raise errors.ParentMismatch(lv=vdi.lv.name, parent=name)
+            vdi.parent = parent
+            parent.children.append(vdi)
+        for vdi in self.order:
+            depth = 1
+            node = vdi
+            while node.parent is not None:
+                node = node.parent
+                depth += 1
+                if node is vdi:
+                    raise errors.BadChain(lv=vdi.lv.name, what='comes back to itself')
+                if depth > vhd.MAX_CHAIN:
+                    raise errors.BadChain(lv=vdi.lv.name, what='is longer than %d' % vhd.MAX_CHAIN)

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""The SR metadata volume: the LV `MGT`, text in sectors of 512 bytes that are padded with spaces.
+
+Sources: sm's srmetadata.py and metadata.py, the same in every release.
+
+    0       "XSSM:%-10s:1:2": magic, bytes in use (decimal), major and minor version
+    512     <?xml version="1.0" ?><uuid>SR</uuid><allocation>thick or thin</allocation>
+    1024    <name_label>SR name</name_label>
+    1536    <name_description>...</name_description>
+    2048    VDI records of two sectors each, up to the end that the header says
+              A  <vdi><name_label>...</name_label><name_description>...</name_description>
+              B  one <tag>value</tag> for each other field, in any order, then </vdi>
+
+Only names are escaped (& < >). A record whose `deleted` is 1 is free for the next VDI. sm's reader gives up on the whole
+volume at the first record that it cannot parse, and then looks as if there were no VDIs, so one such record is refused here.
+
+Names are kept byte for byte. No XML parser sees this text: what does not have the shape above is refused.
+"""
+
+import re
+
+from relvm import errors
+from relvm import identity
+from relvm.octets import is_utf8
+from relvm.octets import octets
+from relvm.octets import text
+
+SECTOR = 512
+LV_NAME = 'MGT'
+SR_SECTORS = 4
+RECORDS_AT = SR_SECTORS * SECTOR
+RECORD_SIZE = 2 * SECTOR
+XML_HEADER = '<?xml version="1.0" ?>'
+# VDI types that are never copied: a second heartbeat, a second redo log, a foreign pool database
+DROPPED_TYPES = ('ha_statefile', 'redo_log', 'metadata')
+
+_HEADER = re.compile(r'XSSM:([0-9]{1,10}) *:([0-9]+):([0-9]+)[ \0]*\Z')
+_SR = re.compile(re.escape(XML_HEADER) + r'((?:<[a-z_]+>[^<>]*</[a-z_]+>)*)[ \0]*\Z')
+_LABEL = re.compile(r'<name_label>([^<>]*)</name_label>[ \0]*\Z')
+_DESCRIPTION = re.compile(r'<name_description>([^<>]*)</name_description>[ \0]*\Z')
+_RECORD_A = re.compile(r'<vdi><name_label>([^<>]*)</name_label><name_description>([^<>]*)</name_description>[ \0]*\Z')
+_RECORD_B = re.compile(r'((?:<[a-z_]+>[^<>]*</[a-z_]+>)*)</vdi>[ \0]*\Z')
+_FIELD = re.compile(r'<([a-z_]+)>([^<>]*)</([a-z_]+)>')
+_ENTITY = re.compile(r'&(?!(?:amp|lt|gt|quot|apos);)')
+_CONTROL = re.compile(r'[\x00-\x08\x0b\x0c\x0e-\x1f]')
+
+
+class Record(object):
+    """One VDI record.
+
+    offset       bytes from the start of the volume
+    name_label, name_description   escaped, as stored
+    fields       {tag: value} of sector B; order  the tags in order
+    """
+
+    def __init__(self, offset, raw):
+        self.offset = offset
+        self.raw = raw
+        head = _RECORD_A.match(raw[:SECTOR])
+        tail = _RECORD_B.match(raw[SECTOR:])
+        if head is None or tail is None:
+            self._bad('is not of the known form')
+        self.name_label = _checked(head.group(1), 'the name of the record at %d' % offset)
+        self.name_description = _checked(head.group(2), 'the description of the record at %d' % offset)
+        self.order = []
+        self.fields = {}
+        for name, value, closing in _FIELD.findall(tail.group(1)):
+            if name != closing or name in self.fields:
+                self._bad('has the field %s wrong or twice' % name)
+            self.order.append(name)
+            self.fields[name] = _checked(value, 'the field %s of the record at %d' % (name, offset))
+        self.uuid = self.fields.get('uuid', '')
+        if self.fields.get('deleted') not in ('0', '1'):
+            self._bad('has no field deleted, or another value than 0 or 1')
+        self.deleted = self.fields['deleted'] == '1'
+        if not self.deleted:
+            if not identity.is_uuid(self.uuid):
+                self._bad('has the uuid %s' % self.uuid)
+            if self.fields.get('vdi_type') not in ('vhd', 'aio'):
+                self._bad('has the vdi_type %s' % self.fields.get('vdi_type'))
+            if not re.match(r'[0-9]{1,9}\Z', self.fields.get('is_a_snapshot', '0')):
+                self._bad('has is_a_snapshot %s' % self.fields['is_a_snapshot'])
+
+    def _bad(self, what):
+        raise errors.BadMGT(what='the VDI record at offset %d %s' % (self.offset, what))
+
+    def is_snapshot(self):
+        return int(self.fields.get('is_a_snapshot') or '0') != 0
+
+    def dropped_type(self):
+        """Why a VDI of this type is never kept, or ''."""
+        kind = self.fields.get('type', '')
+        if kind in DROPPED_TYPES:
+            return 'its type is %s' % kind
+        pool = self.fields.get('metadata_of_pool', '')
+        if pool and not pool.startswith('OpaqueRef:'):
+            return 'it holds the metadata of a pool'
+        return ''
+
+    def rewritten(self, uuids, drop):
+        """The record's 1024 bytes (native str) with new uuids, marked as deleted when `drop`.
+
+        snapshot_of is emptied when it names no VDI of this SR (a reference of xapi means nothing in another SR), and so is
+        metadata_of_pool.
+        """
+        fields = dict(self.fields)
+        if 'uuid' in fields:
+            fields['uuid'] = uuids.get(self.uuid, self.uuid)
+        if 'snapshot_of' in fields:
+            fields['snapshot_of'] = uuids.get(fields['snapshot_of'], '')
+        if 'metadata_of_pool' in fields:
+            fields['metadata_of_pool'] = ''
+        if drop:
+            fields['deleted'] = '1'
+        tail = ''.join(['<%s>%s</%s>' % (name, fields[name], name) for name in self.order]) + '</vdi>'
+        if len(tail) > SECTOR:
+            self._bad('has no room for its new fields')
+        return self.raw[:SECTOR] + tail.ljust(SECTOR)
+
+
+class Metadata(object):
+    """The whole volume.
+
+    used          bytes in use
+    raw           those bytes, native str
+    sr_uuid, allocation, name_label, name_description (escaped)
+    records       [Record]
+    """
+
+    def __init__(self, read, size):
+        """read: function (offset, length) -> bytes in the volume; size: of the volume. Raises BadMGT, MGTVersion."""
+        if size < RECORDS_AT:
+            raise errors.BadMGT(what='it has %d bytes' % size)
+        head = text(read(0, SECTOR))
+        match = _HEADER.match(head)
+        if match is None:
+            raise errors.BadMGT(what='its header is %s' % head[:32].rstrip())
+        version = '%s:%s' % match.group(2, 3)
+        if version != '1:2':
+            raise errors.MGTVersion(version=version)
+        self.size = size
+        self.used = int(match.group(1))
+        if self.used < RECORDS_AT or self.used > size or (self.used - RECORDS_AT) % RECORD_SIZE:
+            raise errors.BadMGT(what='its header says that %d of %d bytes are in use' % (self.used, size))
+        self.raw = raw = head + text(read(SECTOR, self.used - SECTOR))
+        match = _SR.match(raw[SECTOR:2 * SECTOR])
+        if match is None:
+            raise errors.BadMGT(what='the SR record is not of the known form')
+        fields = dict([(name, value) for name, value, _ in _FIELD.findall(match.group(1))])
+        if sorted(fields) != ['allocation', 'uuid']:
+            raise errors.BadMGT(what='the SR record has the fields %s' % ', '.join(sorted(fields)))
+        self.sr_uuid, self.allocation = fields['uuid'], fields['allocation']
+        if not identity.is_uuid(self.sr_uuid):
+            raise errors.BadMGT(what='the SR uuid is %s' % self.sr_uuid)
+        if self.allocation not in ('thick', 'thin'):
+            raise errors.BadMGT(what='the allocation is %s' % self.allocation)
+        label = _LABEL.match(raw[2 * SECTOR:3 * SECTOR])
+        description = _DESCRIPTION.match(raw[3 * SECTOR:4 * SECTOR])
+        if label is None or description is None:
+            raise errors.BadMGT(what='the name of the SR is not of the known form')
+        self.name_label = _checked(label.group(1), 'the name of the SR')
+        self.name_description = _checked(description.group(1), 'the description of the SR')
+        self.records = []
+        for offset in range(RECORDS_AT, self.used, RECORD_SIZE):
+            self.records.append(Record(offset, raw[offset:offset + RECORD_SIZE]))
+
+    def live(self):
+        """The records of VDIs that exist: {uuid: Record}. Raises DuplicateVDI."""
+        found = {}
+        for record in self.records:
+            if record.deleted:
+                continue
+            if record.uuid in found:
+                raise errors.DuplicateVDI(what='records of the metadata volume', uuid=record.uuid)
+            found[record.uuid] = record
+        return found
+
+    def rewritten(self, uuids, dropped, name_label=None, name_description=None):
+        """The used part with a new identity, native str of the same length.
+
+        dropped: {uuid: anything} of records to mark as deleted. Names: native str of UTF-8, unescaped; None keeps the old.
+        """
+        parts = [self.raw[:SECTOR],
+                 self.raw[SECTOR:2 * SECTOR].replace(self.sr_uuid, uuids[self.sr_uuid]),
+                 self.raw[2 * SECTOR:3 * SECTOR],
+                 self.raw[3 * SECTOR:4 * SECTOR]]
+        if name_label is not None:
+            parts[2] = _name_sector('name_label', name_label)
+        if name_description is not None:
+            parts[3] = _name_sector('name_description', name_description)
+        for record in self.records:
+            parts.append(record.rewritten(uuids, record.deleted or record.uuid in dropped))
+        return ''.join(parts)
+
+    def identity_fields(self):
+        """[(where, text)] of everything but names: where an old uuid must not be left."""
+        found = [('the SR record', self.raw[SECTOR:2 * SECTOR].rstrip(' \0'))]
+        for record in self.records:
+            found.append(('the VDI record at offset %d' % record.offset, record.raw[SECTOR:].rstrip(' \0')))
+        return found
+
+
+def _checked(value, what):
+    """A value that sm's XML parser will take."""
+    if not is_utf8(value):
+        raise errors.BadMGT(what='%s is not UTF-8' % what)
+    if _ENTITY.search(value):
+        raise errors.BadMGT(what='%s has an entity that sm does not write' % what)
+    if _CONTROL.search(value):
+        raise errors.BadMGT(what='%s has control characters' % what)
+    return value
+
+
+def _name_sector(tag, value):
+    """One sector <tag>value</tag>, escaped and cut at a character so that it fits."""
+    room = SECTOR - len('<%s></%s>' % (tag, tag))
+    escaped = ''
+    for char in octets(_CONTROL.sub(' ', value)).decode('utf-8', 'replace'):
+        piece = text(char.encode('utf-8'))
+        piece = {'&': '&amp;', '<': '&lt;', '>': '&gt;'}.get(piece, piece)
+        if len(escaped) + len(piece) > room:
+            break
+        escaped += piece
+    return ('<%s>%s</%s>' % (tag, escaped, tag)).ljust(SECTOR)
+
+
+def unescaped(value):
+    """A stored name as a person reads it, native str of UTF-8."""
+    for entity, char in (('&lt;', '<'), ('&gt;', '>'), ('&quot;', '"'), ('&apos;', "'"), ('&amp;', '&')):
+        value = value.replace(entity, char)
+    return value

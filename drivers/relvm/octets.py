@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""Bytes and text in one source for Python 2.4 to 3.x.
+
+What comes from the LUN is bytes. The engine works on it as *native str* with one character per byte (Python 2: the bytes
+themselves; Python 3: decoded as Latin-1), so that one set of regular expressions serves every Python and nothing is lost.
+"""
+
+import sys
+
+if sys.version_info[0] >= 3:
+    def text(data):
+        """bytes -> native str, one character per byte."""
+        return data.decode('latin-1')
+
+    def octets(string):
+        """native str of characters below 256 -> bytes."""
+        return string.encode('latin-1')
+
+    def from_user(string):
+        """A Unicode string from outside the LUN (sr-create's name) -> its UTF-8 bytes as native str."""
+        if isinstance(string, bytes):
+            return string.decode('latin-1')
+        return string.encode('utf-8', 'replace').decode('latin-1')
+
+    def for_user(string):
+        """The opposite: native str with UTF-8 bytes -> what a person reads."""
+        return string.encode('latin-1').decode('utf-8', 'replace')
+else:
+    def text(data):
+        return str(data)
+
+    def octets(string):
+        return string
+
+    def from_user(string):
+        if isinstance(string, unicode):
+            return string.encode('utf-8')
+        return string
+
+    def for_user(string):
+        return string.decode('utf-8', 'replace')
+
+
+def is_utf8(string):
+    """True if the native str holds valid UTF-8."""
+    try:
+        octets(string).decode('utf-8')
+    except UnicodeError:
+        return False
+    return True
