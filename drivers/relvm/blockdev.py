@@ -3,7 +3,7 @@
 
 On a block device everything bypasses the page cache (O_DIRECT): what was read is what the array has, and a flush has
 nothing left behind. O_DIRECT wants offsets and lengths in multiples of the logical block size and a buffer that is aligned
-as well; an anonymous mmap is, and `readinto` and `os.write` use it in place. Python 2.4 has no unbuffered readinto: there
+as well; an anonymous mmap is, and an unbuffered file's `readinto` and `os.write` use it in place. Where that does not work
 the page cache is used and thrown away (BLKFLSBUF) after open, after every flush and before close.
 
 A device is opened with O_EXCL, which fails while a mount, a device-mapper map or another exclusive user has it; an image file
@@ -19,11 +19,6 @@ import os
 import stat
 import struct
 import sys
-
-try:
-    import io
-except ImportError:
-    io = None
 
 from relvm import errors
 from relvm.octets import octets
@@ -58,8 +53,6 @@ class Device(object):
         self.bytes_read = self.bytes_written = 0
         self.failed = False
         self._file = None
-        self._buffer = None
-        self.is_block = False
         try:
             self.is_block = stat.S_ISBLK(os.stat(path)[stat.ST_MODE])
             self.fd = os.open(path, self._flags())
@@ -75,12 +68,8 @@ class Device(object):
         flags = os.O_RDONLY
         if self.writable:
             flags = os.O_RDWR
-        self._direct = False
         if self.is_block:
             flags |= os.O_EXCL
-            if io is not None:
-                self._direct = True
-                flags |= os.O_DIRECT
         return flags
 
     def _refuse_open(self, error):
@@ -103,9 +92,20 @@ class Device(object):
             except IOError:
                 raise errors.DeviceBusy(device=self.path)
         self.size = os.lseek(self.fd, 0, 2) // SECTOR * SECTOR
-        if self._direct:
-            self._file = io.FileIO(self.fd, 'r', False)
+        self._direct = self.is_block and self._try_direct()
         self._forget_cache()
+
+    def _try_direct(self):
+        """Turns O_DIRECT on and reads the first sector. False if this kernel, device or Python cannot."""
+        flags = fcntl.fcntl(self.fd, fcntl.F_GETFL)
+        try:
+            fcntl.fcntl(self.fd, fcntl.F_SETFL, flags | os.O_DIRECT)
+            self._file = os.fdopen(os.dup(self.fd), 'rb', 0)
+            os.lseek(self.fd, 0, 0)
+            return len(self._read_direct(min(SECTOR, self.size))) == min(SECTOR, self.size)
+        except (EnvironmentError, AttributeError, TypeError):
+            fcntl.fcntl(self.fd, fcntl.F_SETFL, flags)
+            return False
 
     def _ioctl_int(self, request):
         answer = fcntl.ioctl(self.fd, request, struct.pack('i', 0))
@@ -122,6 +122,8 @@ class Device(object):
                 if not self.failed:
                     self._forget_cache()
             finally:
+                if self._file is not None:
+                    self._file.close()
                 os.close(self.fd)
                 self.fd = -1
 
@@ -144,12 +146,14 @@ class Device(object):
         return data
 
     def _read(self, length):
-        if not self._direct:
-            return os.read(self.fd, length)
-        buffer = mmap.mmap(-1, length)
+        if self._direct:
+            return self._read_direct(length)
+        return os.read(self.fd, length)
+
+    def _read_direct(self, length):
+        buffer = _aligned(length)
         try:
-            count = self._file.readinto(buffer)
-            return buffer[:count]
+            return buffer[:self._file.readinto(buffer)]
         finally:
             buffer.close()
 
@@ -181,9 +185,12 @@ class Device(object):
     def _write(self, data):
         if not self._direct:
             return os.write(self.fd, data)
-        buffer = mmap.mmap(-1, len(data))
-        buffer.write(data)
-        return _write_mapped(self.fd, buffer)
+        buffer = _aligned(len(data))
+        try:
+            buffer.write(data)
+            return os.write(self.fd, buffer)
+        finally:
+            buffer.close()
 
     def flush(self):
         """Everything written so far is on the medium when this returns. Raises errors.FlushFailed; after that nothing is
@@ -199,18 +206,9 @@ class Device(object):
         self.flushes += 1
 
 
-if sys.version_info[0] >= 3:
-    def _write_mapped(fd, buffer):
-        view = memoryview(buffer)
-        try:
-            return os.write(fd, view)
-        finally:
-            view.release()
-            buffer.close()
-else:
-    def _write_mapped(fd, mapped):
-        # `buffer` is Python 2's view without a copy
-        return os.write(fd, buffer(mapped))
+def _aligned(length):
+    """An empty page-aligned buffer."""
+    return mmap.mmap(-1, length)
 
 
 def spans(runs):
