@@ -42,7 +42,6 @@ GUEST_PACKAGES = (
     "sg3-utils",
     "strace",
     "sysvinit-utils",
-    "tgt",
     "udev",
     "util-linux",
 )
