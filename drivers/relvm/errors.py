@@ -12,6 +12,7 @@ administrator can do) and `sm_error`, the name of the sm error that carries the 
 of the codes 16, 24, 38, 39 and 144, so none of those is used.
 """
 
+import sys
 
 
 class ResignError(Exception):
@@ -349,3 +350,8 @@ def reasons():
 
 def _name(cls):
     return cls.__name__
+
+
+def current():
+    """The exception that is being handled: `except X as error` in every Python."""
+    return sys.exc_info()[1]

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""The engine on a block device or an image file, without XenServer.
+
+    python -m relvm preview LUN             what a resign would do; writes nothing
+    python -m relvm resign LUN              does it
+    python -m relvm verify LUN              is the SR on it sound; with --original, is nothing left of that one's identity
+
+LUN: a block device that nobody uses, or an image file. Options:
+
+    --json                  one JSON object on stdout
+    --sr-uuid UUID          resign, preview: the new SR uuid (default: a random one)
+    --name-label TEXT       resign, preview: the SR's new name
+    --name-description TEXT
+    --original LUN          verify: the LUN that this one was cloned from
+    --force                 resign: also when the SR was last used on this very LUN (it knows its SCSI id by --scsi-id)
+    --scsi-id ID            resign, preview: the SCSI id of LUN, to tell an original from a copy
+
+Exit status: 0 done, 1 refused, failed or not sound (the reason on stderr), 2 wrong usage. On Python 2.4, which has no -m for
+packages: python relvm/__main__.py with the same arguments.
+"""
+
+import sys
+
+from relvm import blockdev
+from relvm import errors
+from relvm import identity
+from relvm import octets
+from relvm import report
+from relvm import verify
+from relvm.lun import Lun
+from relvm.lun import Placement
+
+DONE = 0
+REFUSED = 1
+USAGE = 2
+_VALUES = ('--sr-uuid', '--name-label', '--name-description', '--original', '--scsi-id')
+_ALLOWED = {'preview': ('--json', '--sr-uuid', '--name-label', '--name-description', '--scsi-id'),
+            'resign': ('--json', '--sr-uuid', '--name-label', '--name-description', '--scsi-id', '--force'),
+            'verify': ('--json', '--original')}
+
+
+class Usage(Exception):
+    """The arguments are wrong."""
+
+
+def parse(argv):
+    """argv without the program's name -> (command, LUN, {option: value}). Raises Usage."""
+    words = []
+    options = {}
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith('--'):
+            words.append(word)
+        elif word in _VALUES:
+            if not rest:
+                raise Usage('%s needs a value' % word)
+            options[word] = rest.pop(0)
+        else:
+            options[word] = True
+    if '--help' in options:
+        raise Usage('')
+    if len(words) != 2 or words[0] not in _ALLOWED:
+        raise Usage('a command (preview, resign, verify) and a LUN are needed')
+    for option in options:
+        if option not in _ALLOWED[words[0]]:
+            raise Usage('%s does not take %s' % (words[0], option))
+    uuid = options.setdefault('--sr-uuid', identity.new_uuid())
+    if not identity.is_uuid(uuid):
+        raise Usage('%s is not a UUID in lower case' % uuid)
+    return words[0], words[1], options
+
+
+def main(argv):
+    """Runs one command; returns the exit status."""
+    try:
+        command, path, options = parse(argv)
+    except Usage:
+        message = str(errors.current())
+        _say(sys.stderr, __doc__.rstrip())
+        if message:
+            _say(sys.stderr, '\nrelvm: %s' % message)
+        return USAGE
+    try:
+        return {'preview': _preview, 'resign': _resign, 'verify': _verify}[command](path, options)
+    except errors.ResignError:
+        error = errors.current()
+        if '--json' in options:
+            _json({'done': False, 'reason': error.code(), 'sentence': str(error)})
+        _say(sys.stderr, 'relvm: %s: %s' % (path, error))
+        return REFUSED
+
+
+def _preview(path, options):
+    device = blockdev.Device(path, False)
+    try:
+        data = report.preview(device, options['--sr-uuid'], _name(options, '--name-label'),
+                              _name(options, '--name-description'))
+    finally:
+        device.close()
+    _judge_copy(data['copied_from'], options, data)
+    if '--json' in options:
+        _json(data)
+    else:
+        _say(sys.stdout, report.as_text(data))
+    if data['possible']:
+        return DONE
+    return REFUSED
+
+
+def _judge_copy(copied_from, options, data=None):
+    """An original, known by the SCSI id that its metadata names, is refused."""
+    scsi_id = options.get('--scsi-id', '')
+    if not scsi_id or copied_from != scsi_id or '--force' in options:
+        return
+    error = errors.Original(scsi_id=scsi_id)
+    if data is None:
+        raise error
+    report.add_reason(data, error)
+
+
+def _resign(path, options):
+    from relvm import resign
+    from relvm import lvm
+    device = blockdev.Device(path)
+    try:
+        placement = Placement(device)
+        _judge_copy(lvm.copied_from(lvm.VolumeGroup(placement.area.text).pv_device), options)
+        result = resign.resign(device, options['--sr-uuid'], _name(options, '--name-label'),
+                               _name(options, '--name-description'))
+    finally:
+        device.close()
+    plan = result.plan
+    if '--json' in options:
+        _json({'done': True, 'sr_uuid': plan.sr_uuid, 'old_sr_uuid': plan.lun.vg.sr_uuid, 'recovered': result.recovered,
+               'uuids': plan.uuids, 'kept': [vdi.uuid for vdi in plan.kept],
+               'dropped': [{'uuid': vdi.uuid, 'reason': why} for vdi, why in plan.dropped], 'report': plan.report,
+               'writes': device.writes, 'flushes': device.flushes})
+        return DONE
+    if result.recovered:
+        _say(sys.stdout, 'an interrupted resign was finished first')
+    _say(sys.stdout, 'resigned: SR %s is now %s (%d writes, %d flushes)' %
+         (plan.lun.vg.sr_uuid, plan.sr_uuid, device.writes, device.flushes))
+    for vdi in plan.kept:
+        _say(sys.stdout, 'VDI %s -> %s' % (vdi.uuid, plan.uuids[vdi.uuid]))
+    for vdi, why in plan.dropped:
+        _say(sys.stdout, 'VDI %s dropped: %s' % (vdi.uuid, why))
+    for name, why in plan.removed:
+        _say(sys.stdout, 'LV %s dropped: %s' % (name, why))
+    for sentence in plan.report:
+        _say(sys.stdout, 'note: %s' % sentence)
+    return DONE
+
+
+def _verify(path, options):
+    lun = _read(path)
+    found = verify.problems(lun)
+    if '--original' in options:
+        found = found + verify.leftovers(lun, verify.identities(_read(options['--original'])))
+    if '--json' in options:
+        _json({'done': not found, 'sr_uuid': lun.vg.sr_uuid, 'vdis': sorted(lun.vdis), 'problems': found, 'report': lun.report})
+    else:
+        for sentence in found:
+            _say(sys.stdout, 'PROBLEM   %s' % sentence)
+        for sentence in lun.report:
+            _say(sys.stdout, 'note      %s' % sentence)
+        if not found:
+            _say(sys.stdout, 'sound: SR %s with %d VDIs' % (lun.vg.sr_uuid, len(lun.vdis)))
+    if found:
+        return REFUSED
+    return DONE
+
+
+def _read(path):
+    device = blockdev.Device(path, False)
+    try:
+        placement = Placement(device)
+        if placement.staged:
+            raise errors.UnknownTool(offset=placement.label.area[0], what='the LUN is locked by an interrupted resign, or worse')
+        return Lun(device, placement)
+    finally:
+        device.close()
+
+
+def _name(options, option):
+    if option in options:
+        return octets.from_user(options[option])
+    return None
+
+
+def _json(value):
+    from relvm import jsontext
+    _say(sys.stdout, jsontext.dumps(value, 2))
+
+
+def _say(stream, text):
+    """One line, as UTF-8 whatever the locale of dom0 is."""
+    data = octets.octets(octets.from_user(text + '\n'))
+    stream.flush()
+    getattr(stream, 'buffer', stream).write(data)
+    stream.flush()
