@@ -26,7 +26,8 @@ HOST_COMMANDS = {
 }
 
 GUEST_PACKAGES = (
-    "busybox-static",  # the initramfs
+    "apt",  # fetches the kernel package
+    "busybox-static",  # is the initramfs
     "dmsetup",
     "e2fsprogs",
     "gdisk",
@@ -55,7 +56,7 @@ INITRAMFS_MODULES = ("virtio_pci", "virtio_blk", "ext4")
 # Runs inside mmdebstrap while the new root still has its package lists. The kernel package is unpacked, not installed:
 # installing it would build an initramfs that is not needed. It is unpacked beside the root and moved, because /lib of the
 # root is a symbolic link. $1 is the root, KERNEL the metapackage.
-KERNEL_HOOK = r"""
+KERNEL_HOOK = r"""#!/bin/sh
 set -eu
 root=$1
 image=$(chroot "$root" apt-cache depends KERNEL | sed -n 's/.*Depends: \(linux-image-[0-9][^ ]*\)/\1/p' | head -n 1)
@@ -169,13 +170,15 @@ def obtain(cache):
 
 def _build(distribution, codename, scratch):
     root = scratch / "root"
-    hook = KERNEL_HOOK.replace("KERNEL", KERNEL_METAPACKAGES[distribution])
+    hook = scratch / "kernel-hook"
+    hook.write_text(KERNEL_HOOK.replace("KERNEL", KERNEL_METAPACKAGES[distribution]))
+    hook.chmod(0o755)
     command = [
         "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--format=directory",
         "--include=" + ",".join(GUEST_PACKAGES),
         "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
         "--dpkgopt=path-exclude=/usr/share/locale/*",
-        "--customize-hook=" + hook,
+        f"--customize-hook={hook}",
         codename, str(root), *archive_sources(distribution),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)
