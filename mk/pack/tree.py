@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""The source tree: what is packaged, under which version, and when it was last changed."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from .targets import Target
+
+SM_DIR = '/opt/xensource/sm'
+PLUGIN_DIR = '/etc/xapi.d/plugins'
+DOCUMENTS = ('README.md', 'LICENSE')
+
+
+@dataclass(frozen=True)
+class File:
+    """One path of the package: content and mode of a file, or where a symbolic link points to."""
+
+    path: str
+    content: bytes = b''
+    mode: int = 0o644
+    link: str | None = None
+
+
+class Tree:
+    """The project's files below `root`."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def version(self) -> str:
+        """`__version__` of the relvm package, read without running it."""
+        source = (self.root / 'drivers/relvm/__init__.py').read_text()
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', '') == '__version__':
+                return ast.literal_eval(node.value)
+        raise ValueError('drivers/relvm/__init__.py has no __version__')
+
+    def epoch(self) -> int:
+        """Seconds since 1970 for every date in what is built: SOURCE_DATE_EPOCH, else that of the last commit, else
+        that of the newest file."""
+        given = os.environ.get('SOURCE_DATE_EPOCH')
+        if given:
+            return int(given)
+        git = subprocess.run(['git', '-C', self.root, 'log', '-1', '--format=%ct'], capture_output=True, text=True)
+        if git.returncode == 0 and git.stdout.strip():
+            return int(git.stdout)
+        return int(max(os.stat(self.root / name).st_mtime for name in self._names()))
+
+    def _modules(self) -> list[str]:
+        return sorted(f'drivers/relvm/{path.name}' for path in (self.root / 'drivers/relvm').glob('*.py'))
+
+    def _names(self) -> list[str]:
+        return ['drivers/RELVMoISCSISR.py', 'plugins/relvmoiscsi', *self._modules(), *DOCUMENTS]
+
+    def files(self, target: Target) -> list[File]:
+        """What the package for `target` owns, in the order of the paths. Directories are not listed."""
+        found = [
+            File(f'{SM_DIR}/RELVMoISCSISR.py', self._script('drivers/RELVMoISCSISR.py', target), 0o755),
+            File(f'{PLUGIN_DIR}/relvmoiscsi', self._script('plugins/relvmoiscsi', target), 0o755),
+        ]
+        for directory in target.sm_entries:
+            # A relative link beside the driver, as sm's own entries are; sm 4 links across directories with full paths.
+            link = 'RELVMoISCSISR.py' if directory == SM_DIR else f'{SM_DIR}/RELVMoISCSISR.py'
+            found.append(File(f'{directory}/RELVMoISCSISR', link=link))
+        for name in self._modules():
+            found.append(File(f'{SM_DIR}/relvm/{Path(name).name}', (self.root / name).read_bytes()))
+        for name in DOCUMENTS:
+            found.append(File(f'/usr/share/doc/relvmoiscsi/{name}', (self.root / name).read_bytes()))
+        return sorted(found, key=lambda file: file.path)
+
+    def _script(self, name: str, target: Target) -> bytes:
+        """A program's text with the target's interpreter in its first line."""
+        first, rest = (self.root / name).read_bytes().split(b'\n', 1)
+        if not first.startswith(b'#!'):
+            raise ValueError(f'{name} does not begin with #!')
+        return b'#!' + target.python.encode() + b'\n' + rest
+
+    def install_script(self) -> bytes:
+        """The top-level install.sh."""
+        return (self.root / 'install.sh').read_bytes()
