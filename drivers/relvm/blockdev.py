@@ -6,8 +6,8 @@ nothing left behind. O_DIRECT wants offsets and lengths in multiples of the logi
 as well; an anonymous mmap is, and an unbuffered file's `readinto` and `os.write` use it in place. Where that does not work
 the page cache is used and thrown away (BLKFLSBUF) after open, after every flush and before close.
 
-A device is opened with O_EXCL, which fails while a mount, a device-mapper map or another exclusive user has it; an image file
-is locked with flock instead.
+A device that is written is opened with O_EXCL, which fails while a mount, a device-mapper map or another exclusive user has
+it; an image file is locked with flock instead. Reading alone excludes nobody.
 
 Numbers of the ioctls: linux/fs.h.
 """
@@ -68,8 +68,8 @@ class Device(object):
         flags = os.O_RDONLY
         if self.writable:
             flags = os.O_RDWR
-        if self.is_block:
-            flags |= os.O_EXCL
+            if self.is_block:
+                flags |= os.O_EXCL
         return flags
 
     def _refuse_open(self, error):

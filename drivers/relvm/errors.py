@@ -317,8 +317,30 @@ class ManyDevices(Refused):
     advice = 'Turn multipathing on, or let the array present the LUN through one path'
 
 
-class MapInUse(Refused):
-    text = 'a multipath map of the LUN %(scsi_id)s is in use on this host: %(holders)s'
+class MapPresent(Refused):
+    text = 'this host already has a multipath map of the LUN %(scsi_id)s: %(map)s'
+    advice = 'Whoever made it may be using it; remove it (multipath -f) when nobody does'
+
+
+class BadSCSIid(Refused):
+    text = '%(scsi_id)s cannot be a SCSI id'
+    sm_error = 'ConfigSCSIid'
+
+
+class LUNMissing(Refused):
+    text = 'the target does not present a LUN with the SCSI id %(scsi_id)s'
+    sm_error = 'ConfigSCSIid'
+
+
+class NotMaster(Refused):
+    text = 'a LUN is resigned on the pool master only'
+    advice = 'Use shared=true, or address the master'
+    sm_error = 'LVMMaster'
+
+
+class HostUnusable(Refused):
+    text = 'cannot use %(path)s on this host: %(cause)s'
+    advice = 'Nothing was changed on the LUN. Make room or make the file system writable'
 
 
 class LockTimeout(Refused):

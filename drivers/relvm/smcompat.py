@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""Everything that differs between the generations of sm, and the only module of this package that imports sm.
+
+No version is compared; what is there is used. Releases in which a feature has the given form:
+
+    feature                     6.5       7.0-7.1    7.6-8.2         XS 8, XCP-ng 8.3   8.3 of 2026   sm 4
+    modules                     flat      flat       flat            flat               flat          package `sm`
+    driver to derive from       LVHDoISCSISR .................................         LVMoISCSISR   LVHDoISCSISR
+    XenError(...)               raises .............  is returned .....................................
+    SROSError is in             SR .............................     SR, xs_errors      xs_errors .............
+    LVM commands run by         util.pread2, lvutil.cmd_lvm (7.0 on)
+    _attach_LUN_bySCSIid        answers a bool .................     bool, or raises (3.0.9 on) .............
+    a LUN that is not there     OSError (up to 8.2), or ConfigSCSIid
+    VHD scan                    vhdutil.getAllVHDs ............................        cowutil       vhdutil
+    CHAP values                 str ............................     bytes ..................................
+"""
+
+import os
+import re
+import sys
+
+from relvm import errors
+
+
+def _module(name):
+    """A module by its dotted name."""
+    __import__(name)
+    return sys.modules[name]
+
+
+def _first(names):
+    for name in names[:-1]:
+        try:
+            return _module(name)
+        except ImportError:
+            pass
+    return _module(names[-1])
+
+
+# The package `sm` is taken only when it has drivers: earlier releases had a namespace of the same name for a few core modules
+try:
+    driver_module = _module('sm.drivers.LVHDoISCSISR')
+    _PACKAGED = True
+except ImportError:
+    driver_module = _first(('LVHDoISCSISR', 'LVMoISCSISR'))
+    _PACKAGED = False
+
+
+def _sm(name, place='sm.'):
+    if _PACKAGED:
+        return _module(place + name)
+    return _module(name)
+
+
+SR = _sm('SR')
+SRCommand = _sm('SRCommand')
+util = _sm('util', 'sm.core.')
+xs_errors = _sm('xs_errors', 'sm.core.')
+scsiutil = _sm('scsiutil', 'sm.core.')
+lvutil = _sm('lvutil')
+vhdutil = _sm('vhdutil')
+srmetadata = _sm('srmetadata')
+
+BaseDriver = getattr(driver_module, 'LVHDoISCSISR', None) or driver_module.LVMoISCSISR
+SROSError = getattr(xs_errors, 'SROSError', None) or SR.SROSError
+
+# xapi gives these codes words of its own and drops the text
+DROPPED_CODES = (16, 24, 38, 39, 144)
+
+
+def log(message):
+    """One line in the SM log."""
+    util.SMlog('relvmoiscsi: ' + message)
+
+
+def lvm(arguments):
+    """Runs an LVM command that only reads ([name, argument, ...]) and returns its stdout."""
+    if hasattr(lvutil, 'cmd_lvm') and arguments[0] in getattr(lvutil, 'LVM_COMMANDS', ()):
+        return lvutil.cmd_lvm(list(arguments))
+    return util.pread2([os.path.join(lvutil.LVM_BIN, arguments[0])] + list(arguments[1:]))
+
+
+def scan_vhds(vg_name):
+    """{VDI uuid: parent's uuid or ''} of every VHD that sm sees in a VG; needs no active LV. Raises SROSError or CommandException,
+    and errors.JudgeDisagrees never: a VHD with an error has the parent None."""
+    if hasattr(vhdutil, 'getAllVHDs'):
+        if _PACKAGED:
+            extract = _module('sm.lvhdutil').extractUuid
+        else:
+            extract = _module('lvhdutil').extractUuid
+        found = vhdutil.getAllVHDs('VHD-*', extract, vg_name)
+    else:
+        cow = _module('cowutil').getCowUtil('vhd')
+        found = cow.getAllInfoFromVG('VHD-*', _module('lvmcowutil').LvmCowUtil.extractUuid, vg_name)
+    parents = {}
+    for uuid, info in found.items():
+        parents[uuid] = info.parentUuid or ''
+        if info.error:
+            parents[uuid] = None
+    return parents
+
+
+def read_metadata(path):
+    """(SR uuid, [VDI uuid]) as sm's own reader finds them in a copy of MGT's used part. ('', []) when it cannot read it."""
+    handler = srmetadata.LVMMetadataHandler(path, False)
+    sr_info, vdi_info = handler.getMetadata()
+    del handler
+    return str(sr_info.get('uuid', '')), sorted([str(vdi['uuid']) for vdi in vdi_info.values()])
+
+
+def attach_lun(iscsi, scsi_id):
+    """Waits until the LUN is there. Raises errors.LUNMissing."""
+    if iscsi._attach_LUN_bySCSIid(scsi_id) is False:
+        raise errors.LUNMissing(scsi_id=scsi_id)
+
+
+def drop_reference(iqn, sr_uuid):
+    """Takes one SR out of sm's references to an iSCSI session; how many are left. The session itself is not touched."""
+    return util._decr_iscsiSR_refcount(iqn, sr_uuid)
+
+
+def as_text(value):
+    """A CHAP value or IQN, which newer releases keep as bytes, as native str."""
+    if isinstance(value, str):
+        return value
+    if hasattr(value, 'decode') and not hasattr(value, 'encode'):
+        return value.decode('utf-8', 'replace')
+    return value.encode('utf-8')
+
+
+def secrets(sr):
+    """Every CHAP secret that this process knows, as native str."""
+    found = []
+    for key, value in sr.dconf.items():
+        if 'passw' in key and isinstance(value, str) and value:
+            found.append(value)
+    for iscsi in getattr(sr, 'iscsiSRs', []):
+        for name in ('chappassword', 'incoming_chappassword'):
+            value = getattr(iscsi, name, None)
+            if value:
+                found.append(as_text(value))
+    return found
+
+
+def masked(text, hidden):
+    """`text` without any of the secrets `hidden`, in whichever way a list of arguments shows them."""
+    for secret in hidden:
+        for form in (secret, repr(secret)[1:-1]):
+            text = text.replace(form, '******')
+    return text
+
+
+def describe(error):
+    """A sentence about an exception of sm."""
+    reason = getattr(error, 'reason', '')
+    code = getattr(error, 'code', None)
+    if reason and code is not None:
+        # CommandException: its str() is only strerror(code), and its command may hold a secret
+        return 'a command of sm failed with status %s: %s' % (code, str(reason).strip())
+    return '%s: %s' % (error.__class__.__name__, error)
+
+
+def fault(error, hidden):
+    """What to raise for an exception, so that xapi gets a number and keeps the text, and no secret goes out.
+
+    Up to 7.1 making a XenError raises it, so callers write `raise fault(...)` and get the same either way.
+    """
+    if isinstance(error, errors.ResignError):
+        return xs_errors.XenError(error.sm_error, opterr=masked(str(error), hidden))
+    if isinstance(error, SROSError):
+        text = masked(str(error), hidden)
+        if error.errno not in DROPPED_CODES and text == str(error):
+            return error
+        return xs_errors.XenError('SRUnavailable', opterr=text)
+    return xs_errors.XenError('SMGeneral', opterr=errors.printable(masked(describe(error), hidden)))
+
+
+def succeed(message):
+    """The numbered fault (code 1) whose text is `Error reporting error, unknown key <message>`, in every release: an error name
+    that sm does not know is reported like that. Write `raise succeed(...)`."""
+    return xs_errors.XenError(message)
+
+
+def in_use_by(session, scsi_id, own_sr):
+    """The SR of this pool that uses a LUN: (uuid, how), or None. Looks at every PBD, attached or not, on every host.
+
+    Records of SRs of type relvmoiscsi do not count: they exist during every call and stay behind when xapi crashes.
+    (util.test_SCSIid of sm stops at the first PBD of its own SR and is not enough.)
+    """
+    srs = session.xenapi.SR.get_all_records()
+    for pbd in session.xenapi.PBD.get_all_records().values():
+        sr = srs.get(pbd['SR'], {})
+        if pbd['SR'] != own_sr and sr.get('type') != 'relvmoiscsi' and pbd['device_config'].get('SCSIid') == scsi_id:
+            return sr.get('uuid', pbd['SR']), 'a PBD has this SCSI id'
+    for ref, sr in srs.items():
+        config = sr.get('sm_config', {})
+        if ref != own_sr and sr.get('type') != 'relvmoiscsi' and \
+                (config.get('SCSIid') == scsi_id or 'scsi-' + scsi_id in config):
+            return sr['uuid'], 'its sm-config has this SCSI id'
+    return None
+
+
+def known_uuids(session):
+    """{uuid: what} of every SR and VDI of the pool."""
+    known = {}
+    for record in session.xenapi.VDI.get_all_records().values():
+        known[record['uuid']] = 'VDI'
+    for record in session.xenapi.SR.get_all_records().values():
+        known[record['uuid']] = 'SR'
+    return known
+
+
+_NOT_FOUND = re.compile('No such file or directory.*by-scsid|by-scsid.*No such file or directory')
+
+
+def is_missing_lun(error):
+    """True for the exception by which BaseISCSI says (up to 8.2) that udev knows no LUN of this SCSI id."""
+    return isinstance(error, OSError) and _NOT_FOUND.search(str(error)) is not None
