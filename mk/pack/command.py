@@ -29,7 +29,8 @@ def run(*argv: object, home: str | None = None, **environment: str) -> str:
     up in what is built; GNUPGHOME passes. Raises BuildError with the tool's own words when it fails."""
     clean = {name: os.environ[name] for name in ('PATH', 'GNUPGHOME', 'TMPDIR') if name in os.environ}
     clean.update(LC_ALL='C.UTF-8', TZ='UTC', HOME=home or os.environ.get('HOME', '/'), **environment)
-    done = subprocess.run([str(word) for word in argv], env=clean, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run([str(word) for word in argv], env=clean, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          check=False)
     if done.returncode:
         raise BuildError(f'{" ".join(map(str, argv))}: exit status {done.returncode}\n{done.stdout}{done.stderr}')
     return done.stdout
