@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+# What can be made. `make demo` and `make test` set up what they need by themselves.
+
+PYTHON ?= python3
+OUT ?= build/pack
+
+.PHONY: help demo test test-quick lint guest-test test-sm crash fuzz bench rpm iso clean
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+## demo        a clone gets its new identity, is killed half-way, and is finished; needs no root
+demo:
+	$(PYTHON) mk/demo
+
+## test        every test, on Python 2.7, 3.6 and the newest that is found, in the guest as well
+test:
+	$(PYTHON) mk/test
+
+## test-quick  the same without the guest
+test-quick:
+	$(PYTHON) mk/test --no-guest
+
+## lint        ruff on everything, vermin on what runs in dom0
+lint:
+	$(PYTHON) mk/test --lint
+
+## guest-test  real iSCSI, device-mapper and LVM in an emulated guest
+guest-test:
+	$(PYTHON) mk/test --guest
+
+## test-sm     the driver's tests against a checkout of sm: make test-sm SM_TREE=...
+test-sm:
+	SM_TREE=$(SM_TREE) $(PYTHON) mk/test --sm
+
+## crash       every crash state of every SR shape (about a quarter of an hour)
+crash:
+	$(PYTHON) mk/test --run tests/crash/run
+
+## fuzz        hostile LUNs, for as long as FUZZ_SECONDS says
+fuzz:
+	$(PYTHON) mk/test --run tests/fuzz/run
+
+## bench       the figures of the README, into build/bench
+bench:
+	$(PYTHON) mk/test --run tests/bench/run
+
+## rpm         one RPM per release, into OUT
+rpm:
+	$(PYTHON) mk/build rpm OUT=$(OUT) GPG_KEY=$(GPG_KEY)
+
+## iso         the pack's ISO images, into OUT; GPG_KEY signs the update image
+iso:
+	$(PYTHON) mk/build iso OUT=$(OUT) GPG_KEY=$(GPG_KEY)
+
+## clean       what was built; downloads and environments stay
+clean:
+	rm -rf build/pack build/bench build/test
