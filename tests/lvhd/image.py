@@ -85,14 +85,18 @@ def _volume_chunks(sr, volume, content):
             yield place + low - begin, data[low - offset:high - offset]
 
 
+def volumes_before(sr, commits):
+    """The volumes that the text of so many commits ago lists: the SR grew, so the newest are not there, but MGT is."""
+    volumes = sr.all_volumes()
+    return volumes[:max(1, len(volumes) - commits)]
+
+
 def _metadata_chunks(sr):
     volumes = sr.all_volumes()
     text = lvmtext.render(sr, volumes, sr.seqno)
     older = []
     for back in range(sr.older_texts, 0, -1):
-        # As it was while the SR grew: the newest volumes were not there yet, but MGT was.
-        kept = volumes[:max(1, len(volumes) - back)]
-        older.append(lvmtext.render(sr, kept, sr.seqno - back))
+        older.append(lvmtext.render(sr, volumes_before(sr, back), sr.seqno - back))
     placed = []
     if sr.text_offset is None:
         position = SECTOR

@@ -185,7 +185,8 @@ class Sr(object):
     vdis: in the order of their MGT records.  volumes: LVs that are no VDIs (journals, CBT logs, an administrator's).
     volume_order: names of LVs in the order of the metadata text; those not named come after, MGT first.
     lvm: whose metadata text and label to write: '2.02.84', '2.02.130' or '2.03.16'; indented: with indentation and comments,
-    as LVM writes archive files (LVM reads such a text on disk too).
+    as LVM writes archive files (LVM reads such a text on disk too); lvm_version: what the text says wrote it, by default the
+    release that `lvm` names.
     extension: version of the PV header extension (0 to 2, None for none; -1 to do as `lvm` does).
     text_offset: where in the metadata area the live text starts (a multiple of 512), None to follow the older texts;
     older_texts: how many commits before it are still in the ring.
@@ -199,7 +200,7 @@ class Sr(object):
                  free_extents=16, slack=MIB, beyond=0, pe_start=22528 * SECTOR, extent_size=8192 * SECTOR, area_offset=4096,
                  area_size=None, vg_id=None, pv_id=None, status=("RESIZEABLE", "READ", "WRITE"), tags=(), pv_tags=(),
                  pv_size=None, device="/dev/disk/by-scsid/360000000000000000e00000000010001/sda", description=None,
-                 kernel="Linux guest 4.19.0+1 #1 SMP Tue Jan 28 12:00:00 UTC 2020 x86_64", host="guest", time=1580212800,
+                 kernel="Linux guest 4.19.0+1 #1 SMP Tue Jan 28 12:00:00 UTC 2020 x86_64", host="guest", time=1580212800, lvm_version=None,
                  mgt=True, mgt_extents=1, mgt_version=(1, 2), mgt_stale=b"", mgt_volume=None):
         self.ids = Ids(seed)
         self.uuid = uuid or self.ids.uuid()
@@ -211,6 +212,7 @@ class Sr(object):
         self.volume_order = list(volume_order)
         self.lvm = lvm
         self.indented = indented
+        self.lvm_version = lvm_version
         self.extension = {"2.02.84": None, "2.02.130": 1, "2.03.16": 2}[lvm] if extension == -1 else extension
         self.text_offset = text_offset
         self.older_texts = older_texts

@@ -225,6 +225,20 @@ class LogicalVolume(object):
     def read(self, offset, length):
         return b"".join(self._lun.device.read(at, count) for at, count in self.pieces(offset, length))
 
+    def sectors(self):
+        """Sector number to 512 bytes of every sector of the volume that is not zero."""
+        sectors = {}
+        step = 1024 * 1024
+        zero, zeros = b"\0" * SECTOR, b"\0" * step
+        for offset in range(0, self.size, step):
+            data = self.read(offset, step)
+            if data == zeros:
+                continue
+            for start in range(0, len(data), SECTOR):
+                if data[start:start + SECTOR] != zero:
+                    sectors[(offset + start) // SECTOR] = data[start:start + SECTOR]
+        return sectors
+
 
 class Mgt(object):
     """The SR metadata volume.
@@ -489,23 +503,9 @@ class Lun(object):
             if volume.name.startswith("VHD-"):
                 sectors.update(self.vhd(volume.name).sectors())
             else:
-                sectors.update(_raw_sectors(volume))
+                sectors.update(volume.sectors())
         limit = self.virtual_size(uuid) // SECTOR
         return dict((number, data) for number, data in sectors.items() if data != zero and number < limit)
-
-
-def _raw_sectors(volume):
-    sectors = {}
-    zero = b"\0" * SECTOR
-    step = 1024 * 1024
-    for offset in range(0, volume.size, step):
-        data = volume.read(offset, step)
-        if not data.strip(b"\0"):
-            continue
-        for start in range(0, len(data), SECTOR):
-            if data[start:start + SECTOR] != zero:
-                sectors[(offset + start) // SECTOR] = data[start:start + SECTOR]
-    return sectors
 
 
 def virtual_read(image, vdi_uuid, sector, count):

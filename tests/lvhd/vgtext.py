@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """Parser of LVM's configuration syntax, in which metadata texts are written.
 
-A text is a sequence of ``name = value`` and ``name { … }``; values are integers, floats, strings in double quotes with
+A text is a sequence of ``name = value`` and ``name { ... }``; values are integers, floats, strings in double quotes with
 backslash escapes, and lists of them in brackets; ``#`` starts a comment (LVM2 libdm/libdm-config.c).
 """
 from __future__ import absolute_import, division, print_function, unicode_literals

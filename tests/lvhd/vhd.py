@@ -50,7 +50,7 @@ def checksum(data):
 def geometry(sectors):
     """Cylinders, heads, sectors per track for a disk size (VHD specification, appendix)."""
     sectors = min(sectors, 65535 * 16 * 255)
-    if sectors > 65535 * 16 * 63:
+    if sectors >= 65535 * 16 * 63:
         per_track, heads = 255, 16
         cylinders_heads = sectors // per_track
     else:
@@ -167,7 +167,7 @@ def chunks(vdi, vg_name, volume_bytes):
     for sector, content in sorted(vdi.layer_sectors().items()):
         block, index = divmod(sector, BLOCK_SECTORS)
         bitmaps[block][index // 8] |= 0x80 >> index % 8
-        if content.strip(b"\0"):
+        if content != b"\0" * SECTOR:
             data.append((layout.blocks[block] + SECTOR + index * SECTOR, content))
     yield 0, foot
     yield SECTOR, header(vdi, layout, vg_name)

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""What a resign keeps of a model, stated independently of the engine.
+
+Dropped are snapshots, CBT logs, VDIs of HA, redo log and pool metadata, and every hidden node that no kept VDI descends from.
+"""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+SYSTEM_TYPES = ("ha_statefile", "redo_log", "metadata", "cbt_metadata")
+
+
+def kept_leaves(sr):
+    """The VDIs a user sees afterwards."""
+    return [vdi for vdi in sr.vdis
+            if vdi.stored and not vdi.hidden and not vdi.is_a_snapshot and vdi.type not in SYSTEM_TYPES]
+
+
+def kept(sr):
+    """Every VDI whose volume remains: the kept leaves and their ancestors, in the order of the model."""
+    remaining = set()
+    for leaf in kept_leaves(sr):
+        remaining.update(id(node) for node in leaf.chain())
+    return [vdi for vdi in sr.vdis if id(vdi) in remaining]
+
+
+def kept_volumes(sr):
+    """Volumes that are no VDIs and remain: all but CBT logs."""
+    return [volume for volume in sr.volumes if "cbtlog" not in volume.tags]
