@@ -132,10 +132,15 @@ def ensure_host():
 
 def host_release():
     """(ID, codename) of /etc/os-release, for instance ("debian", "bookworm"). Raises Unavailable for other systems."""
-    release = platform.freedesktop_os_release()
-    if release["ID"] not in KERNEL_METAPACKAGES or "VERSION_CODENAME" not in release:
-        raise Unavailable(f"the guest is made of the host's own packages; {release['ID']} is not Debian or Ubuntu")
-    return release["ID"], release["VERSION_CODENAME"]
+    try:
+        lines = pathlib.Path("/etc/os-release").read_text().splitlines()
+    except OSError as reason:
+        raise Unavailable(f"cannot tell this system's release: {reason}") from reason
+    release = {name: value.strip("\"'") for name, separator, value in (line.partition("=") for line in lines) if separator}
+    distribution, codename = release.get("ID"), release.get("VERSION_CODENAME")
+    if distribution not in KERNEL_METAPACKAGES or not codename:
+        raise Unavailable(f"the guest is made of the host's own packages; {distribution} is not Debian or Ubuntu")
+    return distribution, codename
 
 
 def archive_sources(distribution):

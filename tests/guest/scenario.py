@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """A file of in-guest tests (``scenarios/NAME.py``), run in one boot, each of its tests judged by itself on the host.
 
+A test module of the host has:
+
     BOOT = Scenario("boot")
 
     @pytest.fixture(scope="module")

@@ -65,9 +65,14 @@ def lun_of(number):
     return found.pop()
 
 
+def dm_name(vg, lv):
+    """The device-mapper name of an LV: LVM doubles every dash within a name and joins the two with one."""
+    return vg.replace("-", "--") + "-" + lv.replace("-", "--")
+
+
 def lv_luns(vg=None):
     """{device-mapper name of an LV: set of the SCSI ids its linear table lines lead to}, of one VG or all."""
-    prefix = vg.replace("-", "--") + "-" if vg else ""
+    prefix = dm_name(vg, "") if vg else ""
     luns = {}
     for line in dm_tables():
         if line.target == "linear" and line.name.startswith(prefix):

@@ -5,7 +5,6 @@ import json
 import os
 
 import pytest
-
 from inside import devices, initiator, lvmconf, multipath, target
 from inside.command import Failed, attempt, run
 from inside.reporting import record
@@ -76,7 +75,7 @@ def test_device_mapper_table_leads_to_the_lun(original):
     lvm("lvchange", "-ay", f"{VG}/{LV}")
     mapped = devices.lv_luns(VG)
     lvm("lvchange", "-an", f"{VG}/{LV}")
-    assert mapped == {f"{VG}-{LV}".replace("-", "--").replace("--VHD--", "-VHD--", 1): {original.scsi_id}}
+    assert mapped == {devices.dm_name(VG, LV): {original.scsi_id}}
     assert devices.lv_luns(VG) == {}
 
 
