@@ -29,21 +29,26 @@ def _module(name):
 
 
 def _first(names):
-    for name in names[:-1]:
+    """The first of several modules that is there. Otherwise the error is that of the first name, since a module that is there may
+    miss one of its own."""
+    error = None
+    for name in names:
         try:
             return _module(name)
         except ImportError:
-            pass
-    return _module(names[-1])
+            error = error or errors.current()
+    raise error
 
 
 # The package `sm` is taken only when it has drivers: earlier releases had a namespace of the same name for a few core modules
 try:
-    driver_module = _module('sm.drivers.LVHDoISCSISR')
-    _PACKAGED = True
+    _PACKAGED = bool(_module('sm.drivers'))
 except ImportError:
-    driver_module = _first(('LVHDoISCSISR', 'LVMoISCSISR'))
     _PACKAGED = False
+if _PACKAGED:
+    driver_module = _module('sm.drivers.LVHDoISCSISR')
+else:
+    driver_module = _first(('LVHDoISCSISR', 'LVMoISCSISR'))
 
 
 def _sm(name, place='sm.'):
