@@ -3,7 +3,8 @@
 
     old, untouched  --switch 1-->  locked (new identity, VG exported)  --switch 2-->  new
 
-    plan        read everything, compute every change; what is impossible is refused here
+    plan        read everything, compute every change; what is impossible is refused here, and so is a result that would not pass
+                the check behind switch 1
     log, stage  the changes into the tail of MGT, the new LVM metadata into a gap of the ring; flush. Nobody reads either yet.
     switch 1    one write of the label: PV, VG and LVs are new, and locked, since an exported VG is used by nobody; flush
     apply       the logged changes to MGT and the VHD headers; flush; read everything back and check it
@@ -24,6 +25,7 @@ from relvm import errors
 from relvm import lvm
 from relvm import mgt
 from relvm import redolog
+from relvm import rehearsal
 from relvm import verify
 from relvm.lun import Lun
 from relvm.lun import Placement
@@ -36,7 +38,7 @@ class Progress(object):
     """What a caller wants to know while a run goes on. This one wants nothing."""
 
     def step(self, name):
-        """A step begins. Names are those of the module's docstring; 'done' at the end."""
+        """A step begins. Names are those of the module's docstring."""
 
     def switched(self):
         """Switch 1 is on the medium: from here on the LUN does not look like its original any more."""
@@ -59,12 +61,24 @@ def resign(device, sr_uuid, name_label=None, name_description=None, taken=(), pr
     if progress is None:
         progress = Progress()
     progress.step('plan')
+    # What a killed run wrote can be read before it is on the medium, and a power loss now could still undo it: the label, for one,
+    # but not what this run writes because of it
+    device.flush()
     recovered = recover(device, progress)
-    lun = Lun(device, Placement(device))
-    plan = Plan(lun, sr_uuid, name_label, name_description, taken, again=recovered)
-    execute(device, plan, progress)
-    progress.step('done')
-    return Result(plan, recovered)
+    try:
+        plan = _plan(device, sr_uuid, name_label, name_description, taken, recovered)
+        execute(device, plan, progress)
+    except errors.Refused:
+        if not recovered:
+            raise
+        raise errors.RecoveredOnly(sr_uuid=recovered, what=sys.exc_info()[1].sentence())
+    return Result(plan, bool(recovered))
+
+
+def _plan(device, sr_uuid, name_label, name_description, taken, again):
+    plan = Plan(Lun(device, Placement(device)), sr_uuid, name_label, name_description, taken, again)
+    rehearsal.rehearse(device, plan)
+    return plan
 
 
 def preview(device, sr_uuid, name_label=None, name_description=None, taken=()):
@@ -76,7 +90,7 @@ def preview(device, sr_uuid, name_label=None, name_description=None, taken=()):
     if placement.staged:
         find_log(device, placement)
         return None, True
-    return Plan(Lun(device, placement), sr_uuid, name_label, name_description, taken), False
+    return _plan(device, sr_uuid, name_label, name_description, taken, False), False
 
 
 def execute(device, plan, progress):
@@ -100,14 +114,14 @@ def execute(device, plan, progress):
 
 
 def recover(device, progress):
-    """Finishes an interrupted run, if there is one. Returns True if there was."""
+    """Finishes an interrupted run, if there is one. Returns the SR uuid that the LUN has then, '' if there was none."""
     placement = Placement(device)
     if not placement.staged:
-        return False
+        return ''
     log = find_log(device, placement)
     progress.switched()
     _complete(device, log, progress, None)
-    return True
+    return lvm.VolumeGroup(placement.area.text).sr_uuid
 
 
 def find_log(device, placement):
@@ -162,9 +176,16 @@ def _complete(device, log, progress, plan):
         size = locked.vg.lv_size(locked.mgt_lv)
         device.write(locked.vg.runs(locked.mgt_lv, size - redolog.HEAD_SIZE, redolog.HEAD_SIZE)[0][0],
                      octets('\0') * redolog.HEAD_SIZE)
+    except errors.ReadFailed:
+        _read_failed(device)
     except errors.Refused:
         # nothing is refused any more at this point: the LUN is locked
         raise errors.CheckFailed(what=sys.exc_info()[1].sentence())
+
+
+def _read_failed(device):
+    """Raises what the errors.ReadFailed that is being handled means once the label was written."""
+    raise errors.ReadBackFailed(step=device.step, **sys.exc_info()[1].fields)
 
 
 def _locked(device, log, step):
@@ -182,7 +203,12 @@ def _switch(device, placement, pv_uuid, area, step):
     start = placement.label.sector * lvm.SECTOR
     device.write(0, placement.head[:start] + sector + placement.head[start + lvm.SECTOR:])
     device.flush()
-    found = lvm.find_label(device.read(0, lvm.AREA_OFFSET))
+    try:
+        found = lvm.find_label(device.read(0, lvm.AREA_OFFSET))
+    except errors.ReadFailed:
+        _read_failed(device)
+    except errors.Refused:
+        raise errors.ChangedWhileLocked(step=step, what=sys.exc_info()[1].sentence())
     if found.pv_uuid != pv_uuid or found.area != area:
         raise errors.ChangedWhileLocked(step=step, what='the label that was written does not read back')
 
