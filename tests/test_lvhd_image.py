@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from lvhd import generate, image, mgt, policy, reader, remodel, samples, shapes, vhd
+from lvhd import generate, image, leftovers, mgt, policy, reader, remodel, samples, shapes, vhd
 from lvhd.model import RAW, SECTOR, VHD, Sr
 
 RANDOM_SEEDS = range(40)
@@ -72,6 +72,26 @@ def test_shape_reads_as_modelled(name, tmpdir):
     sr = image.write(path, shapes.SHAPES[name](3))
     assert_reads_as_modelled(path, sr)
     assert policy.kept_leaves(sr)
+
+
+@pytest.mark.parametrize("name", list(leftovers.LEFTOVERS))
+def test_leftover_reads_as_modelled(name, tmpdir):
+    path = str(tmpdir.join("lun.img"))
+    sr, left = leftovers.LEFTOVERS[name](3)
+    image.write(path, sr)
+    with reader.Lun(path) as lun:
+        assert left in lun.volumes
+    assert len(vhd.mapper_name(sr.vg_name, left)) <= 127
+
+
+def test_long_journal_keeps_its_value_inside(tmpdir):
+    path = str(tmpdir.join("lun.img"))
+    sr, left = leftovers.clone(3)
+    image.write(path, sr)
+    with reader.Lun(path) as lun:
+        length, value = lun.volumes[left].read(0, SECTOR).split(b" ", 1)
+    assert left == "clone_%s_1" % sr.vdis[0].uuid
+    assert value[:int(length)].decode("ascii") == "%s_%s" % (sr.vdis[0].parent.uuid, sr.vdis[1].uuid)
 
 
 @pytest.mark.parametrize("seed", RANDOM_SEEDS)

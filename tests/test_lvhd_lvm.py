@@ -3,6 +3,7 @@
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import hashlib
+import sys
 
 import pytest
 
@@ -12,7 +13,9 @@ from lvhd.model import MIB, Sr
 
 pytestmark = pytest.mark.skipif(lvm.missing() is not None, reason=str(lvm.missing()))
 
-RANDOM_SEEDS = range(100, 120)
+# The images are the same bytes on every Python, so the old ones need only show that the judge works there.
+JUDGED = list(shapes.SHAPES) if sys.version_info >= (3, 7) else ["tree_with_clones", "fragmented", "wrapped_text", "tags"]
+RANDOM_SEEDS = range(100, 120 if sys.version_info >= (3, 7) else 102)
 
 
 def fingerprint(path):
@@ -50,7 +53,7 @@ def assert_lvm_agrees(path, sr):
     assert set(segment["segtype"] for segment in said.segments.rows) <= set(["linear"])
 
 
-@pytest.mark.parametrize("name", list(shapes.SHAPES))
+@pytest.mark.parametrize("name", JUDGED)
 def test_lvm_accepts_the_shape(name, tmpdir):
     path = str(tmpdir.join("lun.img"))
     assert_lvm_agrees(path, image.write(path, shapes.SHAPES[name](11)))

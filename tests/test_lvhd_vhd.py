@@ -2,6 +2,8 @@
 """qemu-img and libvhdi on the VHDs in the images: sizes, links between child and parent, and what a guest reads."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import sys
+
 import pytest
 
 from lvhd import extract, generate, image, policy, samples, shapes, vhd
@@ -14,7 +16,8 @@ with_libvhdi = pytest.mark.skipif(libvhdi.missing() is not None, reason=str(libv
 
 # Shapes that differ in their VHDs; where the metadata text lies changes nothing in them.
 VHD_SHAPES = [name for name in shapes.SHAPES if not name.startswith("text_at_")]
-RANDOM_SEEDS = range(200, 212)
+# The images are the same bytes on every Python, so the old ones need only show that the judges work there.
+JUDGED = VHD_SHAPES + list(range(200, 212)) if sys.version_info >= (3, 7) else ["tree_with_clones", "raw_parent", 200]
 HASHED = 256 * MIB
 SOME = 12
 
@@ -38,7 +41,7 @@ def model(name):
     return shapes.SHAPES[name](21)
 
 
-@pytest.fixture(params=VHD_SHAPES + list(RANDOM_SEEDS), ids=str)
+@pytest.fixture(params=JUDGED, ids=str)
 def case(request, tmpdir):
     """(model, volume name to file)."""
     path = str(tmpdir.join("lun.img"))

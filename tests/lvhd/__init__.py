@@ -5,7 +5,8 @@ A witness that shares no code with the engine under test:
 
 * ``model``: what an SR holds, as plain objects (`Sr`, `Vdi`, `Volume`);
 * ``image``: writes a model as the image of a LUN (``lvmtext``, ``lvmdisk``, ``mgt`` and ``vhd`` encode its parts);
-* ``shapes`` and ``generate``: named models and random ones;
+* ``shapes``, ``leftovers`` and ``generate``: named models that can be resigned, named ones that must be refused, random ones;
+* ``policy``: what a resign keeps of a model;
 * ``reader``: reads an image, with parsers of its own (``vgtext`` for the LVM text); ``remodel`` turns an image back into a model;
 * ``samples``: images that XenServer's own storage manager made;
 * ``judges``: what real LVM, qemu-img and libvhdi say about an image.

@@ -7,7 +7,8 @@ from lvhd.ids import Ids
 from lvhd.model import MIB, NEW_RECORD, RAW, RESERVED_BY_SM, SECTOR, UPDATED_RECORD, VHD, Sr, Volume
 
 MAX_CHAIN = 30
-NAME_PARTS = ("disk", "a b", "&", "<x>", "\"q\"", "\u00e9", "\u4e2d\u6587", "\U0001f4be", "'", "--", "]]>", "%s", "\\", "z" * 60, "\u00fc" * 90)
+NAME_PARTS = ("disk", "a b", "&", "<x>", "\"q\"", "\u00e9", "\u4e2d\u6587", "\U0001f4be", "'", "--", "]]>", "%s", "\\",
+              "z" * 60, "\u00fc" * 90)
 TAG_PARTS = ("nightly", "owner_me", "a.b", "x-y", "T+1")
 SECTOR_CHOICES = (0, 8, 520, 2048, 4088, 4092, 8192, 12288, 16376)
 
