@@ -71,7 +71,7 @@ def payload(tree: Tree, target: Target, out: Path) -> Path:
     values = {
         'VERSION': tree.version(), 'RELEASE': release(target), 'TITLE': target.title, 'REQUIRES_SM': target.sm,
         'TRIGGERS': ', '.join(LIST_OWNERS), 'FILES': _file_list(files),
-        'ALLOW_LIST': template.fill('allow-list.sh'), 'BYTECODE': template.fill('bytecode.sh'), 'FILE_TRIGGERS': '',
+        'ALLOW_LIST': template.script('allow-list.sh'), 'BYTECODE': template.script('bytecode.sh'), 'FILE_TRIGGERS': '',
     }
     if target.file_triggers:
         values['FILE_TRIGGERS'] = template.fill('file-triggers.spec', **values)

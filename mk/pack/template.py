@@ -16,3 +16,8 @@ def fill(name: str, **values: str) -> str:
         text, count = re.subn('@([A-Z_]+)@', lambda match: values[match[1]].rstrip('\n'), text)
         if not count:
             return text
+
+
+def script(name: str) -> str:
+    """A shell script for a scriptlet: rpm expands % in spec files."""
+    return (DIRECTORY / name).read_text().replace('%', '%%')
