@@ -19,7 +19,8 @@ import re
 
 from relvm import errors
 
-_TOKEN = re.compile(r'\s*(?:#[^\n]*\n\s*)*(?:'
+# White space as C's isspace has it: \s takes more on Python 3, whose native str of LUN bytes is Unicode
+_TOKEN = re.compile(r'[ \t-\r]*(?:#[^\n]*\n[ \t-\r]*)*(?:'
                     r'("[^"\\]*(?:\\.[^"\\]*)*")'          # 1 string
                     r'|([{}\[\]=,])'                        # 2 punctuation
                     r'|([A-Za-z0-9_.+-]+)'                  # 3 name or number

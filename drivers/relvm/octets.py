@@ -5,7 +5,11 @@ What comes from the LUN is bytes. The engine works on it as *native str* with on
 themselves; Python 3: decoded as Latin-1), so that one set of regular expressions serves every Python and nothing is lost.
 """
 
+import re
 import sys
+
+# U+D800..U+DFFF as UTF-8 would have them
+_SURROGATE = re.compile('\xed[\xa0-\xbf][\x80-\xbf]')
 
 if sys.version_info[0] >= 3:
     def text(data):
@@ -20,7 +24,11 @@ if sys.version_info[0] >= 3:
         """A Unicode string from outside the LUN (sr-create's name) -> its UTF-8 bytes as native str."""
         if isinstance(string, bytes):
             return string.decode('latin-1')
-        return string.encode('utf-8', 'replace').decode('latin-1')
+        try:
+            # in the C locale an argument's bytes beyond ASCII are lone surrogates
+            return string.encode('utf-8', 'surrogateescape').decode('latin-1')
+        except UnicodeEncodeError:
+            return string.encode('utf-8', 'replace').decode('latin-1')
 
     def for_user(string):
         """The opposite: native str with UTF-8 bytes -> what a person reads."""
@@ -34,7 +42,8 @@ else:
 
     def from_user(string):
         if isinstance(string, unicode):
-            return string.encode('utf-8')
+            # Python 2 encodes lone surrogates, which no other decoder takes back
+            return _SURROGATE.sub('?', string.encode('utf-8'))
         return string
 
     def for_user(string):
@@ -47,4 +56,5 @@ def is_utf8(string):
         octets(string).decode('utf-8')
     except UnicodeError:
         return False
-    return True
+    # Python 2 decodes them
+    return _SURROGATE.search(string) is None

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""Shared by the tests of this directory: the way to what is tested, images of LUNs, loop devices."""
+from __future__ import absolute_import, division, print_function
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+for place in (HERE, os.path.join(os.path.dirname(HERE), 'drivers')):
+    if place not in sys.path:
+        sys.path.insert(0, place)
+pytest.register_assert_rewrite('luns.expect')
+
+from lvhd import image, samples, shapes  # noqa: E402
+from lvhd.judges import command  # noqa: E402
+
+LOOP_ATTEMPTS = 120
+LOOP_PAUSE = 0.25
+
+
+def pytest_configure(config):
+    """A skip is named with its reason, also when setup.cfg is not read."""
+    chars = config.option.reportchars or ''
+    if 's' not in chars:
+        config.option.reportchars = chars + 's'
+
+
+def copy(source, target):
+    """Copy an image and leave its holes out."""
+    subprocess.check_call(['cp', '--sparse=always', str(source), str(target)])
+    return str(target)
+
+
+@pytest.fixture(scope='session')
+def unpacked(tmpdir_factory):
+    """{name: path} of the samples; not to be written."""
+    directory = tmpdir_factory.mktemp('samples')
+    return dict((name, samples.unpack(name, directory)) for name in samples.NAMES)
+
+
+@pytest.fixture(params=samples.NAMES)
+def sample(request, unpacked, tmpdir):
+    """The path of a fresh copy of each LUN that XenServer's own storage manager made."""
+    return copy(unpacked[request.param], tmpdir.join('sample.img'))
+
+
+class Shape(object):
+    """An image, not to be written, and the lvhd model that it was written from."""
+
+    def __init__(self, name, directory):
+        self.name = name
+        self.path = str(directory.join(name + '.img'))
+        self.model = image.write(self.path, shapes.SHAPES[name](1))
+
+    def copy(self, path):
+        return copy(self.path, path)
+
+
+@pytest.fixture(scope='session')
+def shape_called(tmpdir_factory):
+    """A function from the name of a shape of lvhd.shapes to its Shape, written once."""
+    directory = tmpdir_factory.mktemp('shapes')
+    known = {}
+
+    def get(name):
+        if name not in known:
+            known[name] = Shape(name, directory)
+        return known[name]
+    return get
+
+
+@pytest.fixture(params=list(shapes.SHAPES))
+def shape(request, shape_called):
+    """Every shape of lvhd.shapes."""
+    return shape_called(request.param)
+
+
+@pytest.fixture
+def written(tmpdir):
+    """A function that writes a model to a fresh image and returns its path."""
+    paths = []
+
+    def write(model):
+        paths.append(str(tmpdir.join('lun%d.img' % len(paths))))
+        image.write(paths[-1], model)
+        return paths[-1]
+    return write
+
+
+def loop_missing():
+    """None when loop devices can be had, else what is not there."""
+    if os.geteuid() != 0:
+        return 'loop devices need root'
+    if command.find('losetup') is None:
+        return 'losetup is not installed (Debian package mount)'
+    if not os.path.exists('/dev/loop-control'):
+        return 'this kernel has no loop devices'
+    return None
+
+
+@pytest.fixture
+def loop():
+    """A function (path, losetup's further options) -> path of a loop device. Released at the end of the test."""
+    if loop_missing():
+        pytest.skip(loop_missing())
+    taken = []
+
+    def attach(path, *options):
+        for _ in range(LOOP_ATTEMPTS):
+            result = command.run(('losetup', '--find', '--show') + options + (path,))
+            if result.status == 0:
+                taken.append(result.out.strip())
+                return str(taken[-1])
+            if 'sector-size' in ''.join(options) and 'unrecognized option' in result.err:
+                pytest.skip('losetup knows no --sector-size')
+            # All taken, or another process took the one that was found
+            time.sleep(LOOP_PAUSE)
+        raise RuntimeError(result.err)
+    yield attach
+    for device in taken:
+        command.run(['losetup', '--detach', device])
