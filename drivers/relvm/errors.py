@@ -209,6 +209,12 @@ class ChangedWhileLocked(Interrupted):
     text = '%(step)s: the LUN is not what this run left: %(what)s'
 
 
+class RecoveredOnly(Interrupted):
+    text = ('an interrupted resign was finished, and the LUN is now SR %(sr_uuid)s; giving it the SR uuid of this command failed: '
+            '%(what)s')
+    advice = 'The LUN is safe. Repeat the command to finish'
+
+
 class CheckFailed(Interrupted):
     text = 'the rewritten LUN does not pass its check: %(what)s'
     advice = 'The LUN is locked and cannot be attached. Repeat the command; if it fails again, report this'
@@ -289,6 +295,11 @@ class DroppedHasChildren(Refused):
 class NothingLeft(Refused):
     text = 'no VDI would be left: %(dropped)s'
     advice = 'An SR that holds only snapshots cannot be resigned; make VDIs of them first'
+
+
+class Unsound(Refused):
+    text = 'the resigned LUN would not be a sound SR: %(what)s'
+    advice = 'The LUN is unchanged. Let the original be scanned, clone it again, and report this if it comes back'
 
 
 class SameUuid(Refused):

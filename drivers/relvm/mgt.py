@@ -97,8 +97,8 @@ class Record(object):
             return 'it holds the metadata of a pool'
         return ''
 
-    def rewritten(self, uuids, drop):
-        """The record's 1024 bytes (native str) with new uuids, marked as deleted when `drop`.
+    def rewritten(self, uuids, drop, vdi_type):
+        """The record's 1024 bytes (native str) with new uuids, marked as deleted when `drop`. vdi_type: what the LV is.
 
         snapshot_of is emptied when it names no VDI of this SR (a reference of xapi means nothing in another SR), and so is
         metadata_of_pool.
@@ -110,6 +110,8 @@ class Record(object):
             fields['snapshot_of'] = uuids.get(fields['snapshot_of'], '')
         if 'metadata_of_pool' in fields:
             fields['metadata_of_pool'] = ''
+        if 'vdi_type' in fields:
+            fields['vdi_type'] = vdi_type
         if drop:
             fields['deleted'] = '1'
         tail = ''.join(['<%s>%s</%s>' % (name, fields[name], name) for name in self.order]) + '</vdi>'
@@ -175,10 +177,12 @@ class Metadata(object):
             found[record.uuid] = record
         return found
 
-    def rewritten(self, uuids, dropped, name_label=None, name_description=None):
+    def rewritten(self, uuids, dropped, types, name_label=None, name_description=None):
         """The used part with a new identity, native str of the same length.
 
-        dropped: {uuid: anything} of records to mark as deleted. Names: native str of UTF-8, unescaped; None keeps the old.
+        dropped: {uuid: anything} of records to mark as deleted. types: {uuid: vdi_type} as the LVs have it, which is what sm
+        writes into a record that says otherwise (LVHDSR.syncMetadataAndStorage). Names: native str of UTF-8, unescaped; None
+        keeps the old.
         """
         parts = [self.raw[:SECTOR],
                  self.raw[SECTOR:2 * SECTOR].replace(self.sr_uuid, uuids[self.sr_uuid]),
@@ -189,7 +193,8 @@ class Metadata(object):
         if name_description is not None:
             parts[3] = _name_sector('name_description', name_description)
         for record in self.records:
-            parts.append(record.rewritten(uuids, record.deleted or record.uuid in dropped))
+            parts.append(record.rewritten(uuids, record.deleted or record.uuid in dropped,
+                                          types.get(record.uuid, record.fields.get('vdi_type'))))
         return ''.join(parts)
 
     def identity_fields(self):

@@ -12,6 +12,7 @@ from relvm import redolog
 from relvm.octets import octets
 
 DESCRIPTION = 'Resigned by relvmoiscsi'
+VDI_TYPES = {'raw': 'aio', 'vhd': 'vhd'}
 
 
 class Plan(object):
@@ -120,7 +121,8 @@ class Plan(object):
         gone = dict([(vdi.uuid, why) for vdi, why in self.dropped])
         for record in lun.lost:
             gone[record.uuid] = 'no LV'
-        new = lun.mgt.rewritten(self.uuids, gone, name_label, name_description)
+        types = dict([(vdi.uuid, VDI_TYPES[vdi.kind()]) for vdi in lun.order])
+        new = lun.mgt.rewritten(self.uuids, gone, types, name_label, name_description)
         self.runs = self._changes(lun.mgt_lv, 0, octets(lun.mgt.raw), octets(new))
         for vdi in self.kept:
             if vdi.disk is not None and vdi.disk.parent is not None:
