@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""A dom0 double with its toolstack, as the driver's tests want it: one object, one profile, closed at once."""
+from __future__ import absolute_import, division, print_function
+
+import contextlib
+import os
+import sys
+
+from dom0 import profile as profiles_module
+from dom0 import world as worlds
+from dom0.xapi import Xapi, XapiCrashed, XapiError
+
+__all__ = ["Pool", "XapiCrashed", "XapiError", "profiles", "why_not"]
+
+TREE = "SM_TREE"
+# sm moved to Python 3 with XenServer 8
+PYTHON2 = ("C", "D", "E", "N", "Q", "S", "X")
+
+LIAR = """#!%(python)s
+import subprocess, sys
+process = subprocess.Popen([%(real)r] + sys.argv[1:], stdout=subprocess.PIPE)
+out = process.communicate()[0]
+if %(word)r in sys.argv:
+    out = out.replace(%(old)r, %(new)r)
+getattr(sys.stdout, "buffer", sys.stdout).write(out)
+sys.exit(process.returncode)
+"""
+
+
+def profiles():
+    """What the driver's tests run on with this interpreter: names of profiles, or 'SM_TREE' alone when that is set."""
+    if os.environ.get(TREE):
+        return [TREE]
+    names = [name for name in sorted(profiles_module.PROFILES) if (name in PYTHON2) == (sys.version_info[0] < 3)]
+    return names or sorted(profiles_module.PROFILES)
+
+
+def why_not(name):
+    """Why a profile cannot be tested here, or None."""
+    if name == TREE:
+        return worlds.why_not_tree(os.environ[TREE])
+    return None
+
+
+class Pool(object):
+    """world: the dom0 double; xapi: its toolstack, running."""
+
+    def __init__(self, directory, profile, multipath=False, mode="auto"):
+        if profile == TREE:
+            self.world = worlds.World(directory, mode=mode, profile=None)
+            self.world.install_sm(os.environ[TREE])
+        else:
+            self.world = worlds.World(directory, mode=mode, profile=profile)
+        self.xapi = Xapi(self.world, multipath=multipath)
+        self.xapi.start()
+
+    def close(self):
+        self.xapi.stop()
+        self.world.close()
+
+    @contextlib.contextmanager
+    def wrapped(self, program, *arguments):
+        """Drivers are started through a Python program meanwhile."""
+        self.xapi.wrapper = [self.world.python, program] + [str(argument) for argument in arguments]
+        try:
+            yield
+        finally:
+            self.xapi.wrapper = []
+
+    def create_on_slave(self, device_config):
+        """sr_create of type relvmoiscsi as a slave would run it: (code, text)."""
+        fields = {"sr_uuid": "0c8bfaf1-8bd1-4e5d-a2a9-c7e0f0a2c111", "sr_ref": "OpaqueRef:none",
+                  "device_config": dict(device_config, SRmaster="false"), "args": ["0"]}
+        sr = self.xapi._new_sr(fields["sr_uuid"], "relvmoiscsi", "x", "", True, {})
+        fields["sr_ref"] = sr
+        try:
+            self.xapi.result(self.xapi.exec_driver("relvmoiscsi", "sr_create", fields, sr))
+        except XapiError as error:
+            return error.code, error.params[1]
+        raise AssertionError("no error")
+
+    def sr_command(self, sr_uuid, command):
+        """Any SR command for a known SR, or vdi_create."""
+        if command == "vdi_create":
+            return self.xapi.vdi_create(sr_uuid, 1 << 20)
+        return self.xapi._sr_call(sr_uuid, command)
+
+    def lie(self, path, word, old, new):
+        """The command `path` answers `new` where it means `old`, whenever `word` is among its arguments."""
+        real = self.world.path(path)
+        os.rename(real, real + ".real")
+        with open(real, "w") as stream:
+            stream.write(LIAR % {"python": self.world.python, "real": real + ".real", "word": word, "old": old, "new": new})
+        os.chmod(real, 0o755)
+
+    def remove_disk(self, scsi_id):
+        """Takes the disks of a SCSI id off the host, as if the array had presented the LUN later."""
+        for name, found in self.world.disks().items():
+            if found == scsi_id:
+                with open(self.world.path("/sys/block/%s/device/delete" % name), "w") as stream:
+                    stream.write("1")
+        assert worlds.wait_until(lambda: scsi_id not in self.world.disks().values())
+
+    def multipath_map(self, scsi_id):
+        """True once multipathd has made a map of the SCSI id."""
+        return worlds.wait_until(lambda: scsi_id in self.world.mappings())
+
+    def sit_on(self, scsi_id, name):
+        """Lets the kernel say that a device-mapper device sits on the disk of a SCSI id."""
+        for disk, found in self.world.disks().items():
+            if found == scsi_id:
+                holder = self.world.path("/sys/block/%s/holders/dm-77" % disk)
+                device = self.world.path("/sys/block/dm-77/dm")
+                for directory in (holder, device):
+                    os.makedirs(directory)
+                with open(os.path.join(device, "name"), "w") as stream:
+                    stream.write(name + "\n")
