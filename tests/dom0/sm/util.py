@@ -318,8 +318,11 @@ def diskFromPartition(partition):
 def set_scheduler(dev, str):
     path = "%s/sys/block/%s/queue/scheduler" % (ROOT, dev)
     if os.path.exists(path):
-        with open(path, "w") as f:
-            f.write("%s\n" % str)
+        try:
+            with open(path, "w") as f:
+                f.write("%s\n" % str)
+        except (IOError, OSError):
+            SMlog("set_scheduler: %s: %s" % (path, sys.exc_info()[1]))
 
 
 def get_localAPI_session():
