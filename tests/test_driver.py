@@ -399,6 +399,7 @@ def test_multipath(array):
     assert a.world.mappings() == {}
     assert a.traces()["sessions"] == []
     a.world.login(OTHER_IQN)
+    a.world.run("multipath", CLONE)
     assert a.pool.multipath_map(CLONE)
     untouched = sha256(a.clone)
     code, text, _ = a.create()
