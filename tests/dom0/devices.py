@@ -15,6 +15,7 @@ import shutil
 import stat
 import subprocess
 
+from dom0.bin.tapctl import volumes_in_use
 from dom0.state import make_directory, make_link, remove_file, write_file
 
 SECTOR = 512
@@ -296,6 +297,8 @@ class Devices(object):
         for other in self.state["dm"].values():
             if "dm-%d" % mapping["minor"] in other["slaves"]:
                 return True
+        if self.state.path("/dev/dm-%d" % mapping["minor"]) in volumes_in_use(self.state):
+            return True
         wanted = {self.state.path("/dev/dm-%d" % mapping["minor"]), mapping["copy"] or ""}
         number = tuple(mapping["dev"]) if mapping["loop"] else None
         return has_open_files(wanted, number)

@@ -23,6 +23,7 @@ import sys
 import threading
 import time
 
+from dom0 import native
 from dom0 import profile as profiles
 from dom0.devices import Devices, has_triggers, losetup, release_loop
 from dom0.state import State, make_directory, make_link, new_state, write_file
@@ -38,7 +39,8 @@ COMMANDS = {
     "dmsetup": ["/sbin/dmsetup"],
     "multipath": ["/usr/sbin/multipath", "/usr/sbin/multipathd", "/sbin/multipath"],
     "system": ["/sbin/pidof", "/usr/sbin/service", "/usr/bin/systemctl", "/usr/sbin/udevadm", "/sbin/udevadm", "/usr/bin/uuidgen",
-               "/usr/sbin/tap-ctl", "/usr/sbin/lsof"],
+               "/usr/sbin/lsof"],
+    "tapctl": ["/usr/sbin/tap-ctl"],
     "vhd_util": ["/usr/bin/vhd-util", "/usr/sbin/vhd-util"],
     "lvm": ["/usr/sbin/" + name for name in (
         "vgs", "vgcreate", "vgremove", "vgchange", "vgextend", "vgrename", "vgck", "vgscan", "vgcfgbackup", "vgcfgrestore", "pvs",
@@ -84,6 +86,9 @@ class World(object):
         self.initiator = "iqn.2020-01.test:dom0"
         self.profile = None
         self.sm_tree = None
+        self.sm_python = None
+        self.native = None
+        self._syslog = None
         self.why_not_loop = None
         self._listeners = {}
         self._closed = False
@@ -140,6 +145,34 @@ class World(object):
         self.profile = profiles.PROFILES[name]
         self.sm_tree = None
         profiles.install(self.profile, self.root, self.python)
+
+    def install_sm(self, tree, python=None):
+        """Put the sm checkout `tree` in place of the doubles; its programs see the double's tree as the real root. Loop mode
+        only. python: an interpreter that suits it (see `native.is_python3`), default the world's own. `generation` and
+        `recognised` then say which release it is."""
+        if self.mode != "loop":
+            raise RuntimeError("a real sm needs loop mode: %s" % self.why_not_loop)
+        self.sm_tree = tree
+        self.sm_python = python or self.python
+        self.generation, self.recognised = native.generation_of(tree)
+        native.copy_tree(tree, self.root)
+        native.add_libraries(self.root, self.sm_python)
+        self.install_driver()
+        self.native = native.Native(self)
+        self.native.build()
+        self._syslog = SyslogSocket(self.path("/dev/log"), self.path("/var/log/SMlog"))
+
+    def driver_command(self, script):
+        """The command line, without its argument, that runs the driver `script` (a path in the double), and the environment."""
+        if self.native is None:
+            return [self.python, script], self.environment()
+        environment = self.environment()
+        del environment["DOM0_ROOT"]
+        environment["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"
+        environment["PYTHONPATH"] = native.LIBRARY
+        if self.generation == "C":
+            environment["DOM0_KERNEL"] = "3.10.0+10"
+        return self.native.wrapper() + [self.sm_python, script[len(self.root):]], environment
 
     def install_driver(self, repository=REPOSITORY):
         """Link the driver and its package into sm's directory, as the pack installs them."""
@@ -344,6 +377,8 @@ class World(object):
         self._kernel.join()
         for listener in self._listeners.values():
             listener.close()
+        if self._syslog is not None:
+            self._syslog.close()
         if os.path.isdir(self.root):
             with State(self.root) as state:
                 for entry in list(state["dm"].values()) + list(state["disks"].values()):
@@ -356,6 +391,39 @@ class World(object):
 
     def __exit__(self, kind, value, trace):
         self.close()
+
+
+class SyslogSocket(object):
+    """Listens on a /dev/log and appends what comes to a file."""
+
+    def __init__(self, path, log):
+        self._log = log
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        if os.path.exists(path):
+            os.unlink(path)
+        here = os.getcwd()
+        os.chdir(os.path.dirname(path))     # the address of a unix socket holds 107 bytes
+        try:
+            self._socket.bind(os.path.basename(path))
+        finally:
+            os.chdir(here)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.daemon = True
+        self._thread.start()
+
+    def _run(self):
+        while True:
+            line = self._socket.recv(65536)
+            if not line:
+                return
+            with open(self._log, "ab") as log:
+                log.write(line.split(b">", 1)[-1].rstrip(b"\0\n") + b"\n")
+
+    def close(self):
+        """Stop listening."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(2)
+        self._socket.close()
 
 
 def why_not_loop(directory):

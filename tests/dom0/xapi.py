@@ -256,7 +256,7 @@ def outgoing(value):
 
 def matches(record, expression):
     """XenAPI's filter language, as far as sm uses it: 'field "A" = "B"', joined by and; true."""
-    for part in re.split(r"\band\b", expression):
+    for part in re.split(r"\band(?=\s|field|\()", expression):
         part = part.strip()
         if part == "true":
             continue
@@ -331,7 +331,7 @@ class Xapi(object):
         self.hosts = [self.host]
         for number in range(slaves):
             self.hosts.append(self._add_host(str(uuids.uuid4()), "slave%d" % number, dict(other_config), str(uuids.uuid4())))
-        self.pool = self.db.insert("pool", {"name_label": "pool", "master": self.host})
+        self.pool = self.db.insert("pool", {"name_label": "pool", "master": self.host, "restrictions": {}, "other_config": {}})
 
     def _add_host(self, uuid, name, other_config, domain_uuid):
         metrics = self.db.insert("host_metrics", {"live": True})
@@ -404,9 +404,9 @@ class Xapi(object):
         argument = xmlrpc_client.dumps((call,), command, encoding="utf-8")
         if isinstance(argument, bytes) and sys.version_info[0] > 2:
             argument = argument.decode("utf-8")
-        environment = self.world.environment()
+        command_line, environment = self.world.driver_command(self.driver_script(kind))
         environment.update(env or {})
-        command_line = self.wrapper + [self.world.python, self.driver_script(kind), argument]
+        command_line = self.wrapper + command_line + [argument]
         process = subprocess.Popen(command_line, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                    cwd=self.world.root, close_fds=True)
         watchdog = threading.Timer(self.timeout, process.kill)
@@ -601,9 +601,11 @@ class Xapi(object):
         return list(self.db.all("message").values())
 
     def _new_sr(self, uuid, kind, label, description, shared, sm_config):
+        # a real sm would start its garbage collector in the background, which outlives the test
+        other_config = {"gc": "false"} if self.world.native else {}
         return self.db.insert("SR", {
             "uuid": uuid, "name_label": label, "name_description": description, "type": kind, "shared": shared, "sm_config": dict(sm_config),
-            "other_config": {}, "content_type": "", "physical_size": "0", "physical_utilisation": "0", "virtual_allocation": "0",
+            "other_config": other_config, "content_type": "", "physical_size": "0", "physical_utilisation": "0", "virtual_allocation": "0",
             "tags": [], "is_tools_sr": False, "introduced_by": NULL, "clustered": False, "blobs": {}, "local_cache_enabled": False})
 
     def _new_pbd(self, sr, host, device_config):

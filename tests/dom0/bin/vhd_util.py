@@ -16,6 +16,8 @@ import subprocess
 import sys
 import time
 
+from dom0.state import STATE_DIR, State
+
 SECTOR = 512
 BLOCK = 2 * 1024 * 1024
 EPOCH = 946684800
@@ -692,6 +694,10 @@ def main(root, argv):
     if not args or args[0] not in COMMANDS:
         say("usage: vhd-util COMMAND [OPTIONS]")
         return errno.EINVAL
+    if os.path.exists(root + STATE_DIR):
+        with State(root, readonly=True) as state:
+            if state["native"]:
+                root = ""
     try:
         COMMANDS[args[0]](root, args[1:])
     except VhdError as e:

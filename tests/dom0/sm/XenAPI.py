@@ -97,7 +97,7 @@ class Namespace(object):
         if name.startswith("login"):
             return lambda *args: self._owner.login(name, args)
         if name == "logout":
-            return lambda: self._owner.call("session.logout", ())
+            return self._owner.logout
         return Method(self._owner, name)
 
 
@@ -114,6 +114,9 @@ class Session(object):
 
     def call(self, name, args):
         return self._raw(name, (self._session,) + tuple(args))
+
+    def logout(self):
+        return self._raw("session.logout", (self._session,))
 
     def _raw(self, name, args):
         body = xmlrpclib.dumps(tuple(args), name, allow_none=True)
