@@ -54,8 +54,10 @@ class SRBusyException(SMException):
 
 
 def sleep(seconds):
-    """time.sleep, shortened by DOM0_SLEEP in a double."""
+    """time.sleep, shortened by DOM0_SLEEP in a double; with DOM0_SETTLE it also lasts until udev has nothing left to do."""
     time.sleep(seconds * float(os.environ.get("DOM0_SLEEP", "1")))
+    if "DOM0_SETTLE" in os.environ:
+        subprocess.call(["/sbin/udevadm", "settle"])
 
 
 def SMlog(message, ident="SM", priority=LOG_INFO):
