@@ -67,14 +67,14 @@ _VG_NAME = re.compile(VG_PREFIX + identity.UUID.pattern + r'\Z')
 _LV_NAME = re.compile(r'[A-Za-z0-9_.+][A-Za-z0-9_.+-]{0,126}\Z')
 
 # What an SR's metadata may hold. Anything else is somebody else's, or of an LVM that came after us.
-_ROOT_KEYS = ('contents', 'version', 'description', 'creation_host', 'creation_time')
-_VG_KEYS = ('id', 'seqno', 'format', 'status', 'flags', 'tags', 'extent_size', 'max_lv', 'max_pv', 'metadata_copies',
-            'allocation_policy', 'physical_volumes', 'logical_volumes')
-_PV_KEYS = ('id', 'device', 'device_id', 'device_id_type', 'status', 'flags', 'tags', 'dev_size', 'pe_start', 'pe_count',
-            'ba_start', 'ba_size')
-_LV_KEYS = ('id', 'status', 'flags', 'tags', 'creation_time', 'creation_host', 'allocation_policy', 'read_ahead',
-            'segment_count')
-_SEGMENT_KEYS = ('start_extent', 'extent_count', 'type', 'stripe_count', 'stripe_size', 'stripes', 'tags')
+_ROOT_KEYS = frozenset(('contents', 'version', 'description', 'creation_host', 'creation_time'))
+_VG_KEYS = frozenset(('id', 'seqno', 'format', 'status', 'flags', 'tags', 'extent_size', 'max_lv', 'max_pv', 'metadata_copies',
+                      'allocation_policy', 'physical_volumes', 'logical_volumes'))
+_PV_KEYS = frozenset(('id', 'device', 'device_id', 'device_id_type', 'status', 'flags', 'tags', 'dev_size', 'pe_start', 'pe_count',
+                      'ba_start', 'ba_size'))
+_LV_KEYS = frozenset(('id', 'status', 'flags', 'tags', 'creation_time', 'creation_host', 'allocation_policy', 'read_ahead',
+                      'segment_count'))
+_SEGMENT_KEYS = frozenset(('start_extent', 'extent_count', 'type', 'stripe_count', 'stripe_size', 'stripes', 'tags'))
 _VG_STATUS = ('RESIZEABLE', 'READ', 'WRITE', EXPORTED)
 _PV_STATUS = ('ALLOCATABLE',)
 _LV_STATUS = ('READ', 'WRITE', 'VISIBLE')
@@ -305,7 +305,7 @@ class VolumeGroup(object):
             raise errors.BadText(what='%d VGs in one text' % len(sections))
         self.section = section = sections[0]
         self.name = section.name
-        _check_keys(self.root, 'the text', _ROOT_KEYS + (self.name,))
+        _check_keys(self.root, 'the text', _ROOT_KEYS.union((self.name,)))
         if self.root.number('version') != 1 or self.root.string('contents') != 'Text Format Volume Group':
             raise errors.BadText(what='contents or version')
         if not _VG_NAME.match(self.name):
@@ -316,7 +316,7 @@ class VolumeGroup(object):
             entry = section.value(name)
             if entry is not None and entry.data not in ('', 'none'):
                 raise errors.ForeignField(place=place, field=name, value=entry.data)
-        _check_keys(section, place, _VG_KEYS + ('system_id', 'lock_type', 'lock_args'))
+        _check_keys(section, place, _VG_KEYS.union(('system_id', 'lock_type', 'lock_args')))
         self.id = _lvm_id(section, place)
         self.seqno = section.number('seqno')
         entry = section.value('format')
@@ -434,19 +434,23 @@ def rewrite(vg, new_pv_id, uuids, dropped, description):
 
     The staged text is EXPORTED, so that no LVM activates or changes it; the final one is not and is one seqno ahead.
     """
-    edits = lvmtext.Edits()
-    _set_string(edits, vg.section, 'id', identity.new_lvm_id())
-    _set_string(edits, vg.pv, 'id', new_pv_id)
-    for lv in vg.order:
-        if lv.name in dropped:
-            edits.remove(lv.section)
-        else:
-            _set_string(edits, lv.section, 'id', identity.new_lvm_id())
-    if vg.root.value('description') is not None:
-        _set_string(edits, vg.root, 'description', description)
-    _set_seqno_and_status(edits, vg, vg.seqno + 1, True)
-    staged = identity.substitute(edits.apply(vg.text), uuids)
-    return staged, unlocked(VolumeGroup(staged))
+    ids = [(vg.section, identity.new_lvm_id()), (vg.pv, new_pv_id)]
+    ids.extend([(lv.section, identity.new_lvm_id()) for lv in vg.order if lv.name not in dropped])
+    # uuids are replaced by others of the same length: every place in the text remains what it was
+    base = identity.substitute(vg.text, uuids)
+    texts = []
+    for seqno, exported in ((vg.seqno + 1, True), (vg.seqno + 2, False)):
+        edits = lvmtext.Edits()
+        for section, new in ids:
+            _set_string(edits, section, 'id', new)
+        for lv in vg.order:
+            if lv.name in dropped:
+                edits.remove(lv.section)
+        if vg.root.value('description') is not None:
+            _set_string(edits, vg.root, 'description', description)
+        _set_seqno_and_status(edits, vg, seqno, exported)
+        texts.append(edits.apply(base))
+    return tuple(texts)
 
 
 def unlocked(vg):

@@ -20,13 +20,21 @@ import re
 from relvm import errors
 
 # White space as C's isspace has it: \s takes more on Python 3, whose native str of LUN bytes is Unicode
-_TOKEN = re.compile(r'[ \t-\r]*(?:#[^\n]*\n[ \t-\r]*)*(?:'
-                    r'("[^"\\]*(?:\\.[^"\\]*)*")'          # 1 string
-                    r'|([{}\[\]=,])'                        # 2 punctuation
-                    r'|([A-Za-z0-9_.+-]+)'                  # 3 name or number
-                    r'|(\0*\Z|#[^\n]*\Z))')                 # 4 end
-_INTEGER = re.compile(r'-?[0-9]{1,19}\Z')
-_FLOAT = re.compile(r'-?[0-9]+\.[0-9]*\Z')
+_SPACE = r'[ \t-\r]*(?:#[^\n]*\n[ \t-\r]*)*'
+_STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"'
+_NUMBER = r'-?[0-9]{1,19}(?:\.[0-9]*)?(?![A-Za-z0-9_.+-])'
+_SCALAR = '(?:%s|%s)' % (_STRING, _NUMBER)
+_LIST = r'\[(?:%s%s%s(?:,|(?=\])))*%s\]' % (_SPACE, _SCALAR, _SPACE, _SPACE)
+# One match is a whole entry or the brace that ends a section. The last alternative is any character that begins neither: so
+# matches follow each other without a gap, and the time is linear for rubbish too.
+_ENTRY = re.compile('%s(?:'
+                    '([A-Za-z0-9_.+-]+)%s(?:=%s(%s|%s)|({))'  # 1 name, 2 value or 3 start of a section
+                    '|(})'                                      # 4 its end
+                    r'|(\0*\Z|#[^\n]*\Z)'                       # 5 end of the text
+                    r'|([^\0]|\0))' %                           # 6 anything else
+                    (_SPACE, _SPACE, _SPACE, _SCALAR, _LIST))
+NAME, VALUE, OPEN, CLOSE, END = range(1, 6)
+_ITEM = re.compile('%s|%s' % (_SCALAR, '#[^\n]*'))
 _ESCAPED = re.compile(r'\\(.)')
 
 MAX_DEPTH = 8
@@ -52,12 +60,6 @@ class Section(object):
         self.end = start
         self.order = []
         self.entries = {}
-
-    def add(self, name, entry):
-        if name in self.entries:
-            raise errors.BadText(what='%s appears twice in %s' % (name, self.name or 'the text'))
-        self.order.append(name)
-        self.entries[name] = entry
 
     def sections(self):
         """The sub-sections, in order."""
@@ -106,97 +108,58 @@ class Section(object):
         return data
 
 
-class _Tokens(object):
-    """The tokens of a text, one at a time: `kind` is 's'tring, 'p'unctuation, 'w'ord or 'e'nd."""
-
-    def __init__(self, string):
-        self.string = string
-        self.position = 0
-        self.next()
-
-    def next(self):
-        match = _TOKEN.match(self.string, self.position)
-        if match is None:
-            raise errors.BadText(what='unexpected characters at byte %d' % self.position)
-        group = match.lastindex
-        self.kind = ' spwe'[group]
-        self.start = match.start(group)
-        self.position = match.end(group)
-        self.token = match.group(group)
-
-    def fail(self):
-        raise errors.BadText(what='unexpected %s at byte %d' % (self.token[:40] or 'end', self.start))
-
-
 def parse(string):
     """The whole text as a nameless Section.
 
     string: native str, with or without the final NUL. Raises errors.BadText. Time and memory are linear in its length.
     """
-    tokens = _Tokens(string)
-    root = Section('', 0)
-    stack = [root]
-    while tokens.kind != 'e':
-        if tokens.kind == 'p' and tokens.token == '}' and len(stack) > 1:
-            stack.pop().end = tokens.position
-            tokens.next()
-            continue
-        if tokens.kind != 'w':
-            tokens.fail()
-        name = tokens.token
-        start = tokens.start
-        tokens.next()
-        if tokens.token == '{' and tokens.kind == 'p':
-            section = Section(name, start)
-            section.body = tokens.position
-            stack[-1].add(name, section)
-            stack.append(section)
-            if len(stack) > MAX_DEPTH:
-                raise errors.BadText(what='sections are nested more than %d deep' % MAX_DEPTH)
-            tokens.next()
-        elif tokens.token == '=' and tokens.kind == 'p':
-            tokens.next()
-            stack[-1].add(name, _value(tokens))
+    section = root = Section('', 0)
+    outer = []
+    # the same values stand in every LV: each is converted once
+    known = {}
+    for match in _ENTRY.finditer(string):
+        kind = match.lastindex
+        if kind == VALUE or kind == OPEN:
+            name, source = match.group(NAME, VALUE)
+            if name in section.entries:
+                raise errors.BadText(what='%s appears twice in %s' % (name, section.name or 'the text'))
+            section.order.append(name)
+            if source:
+                if source not in known:
+                    known[source] = _value(source)
+                section.entries[name] = Value(match.start(VALUE), match.end(), known[source])
+            else:
+                section.entries[name] = inner = Section(name, match.start(NAME))
+                inner.body = match.end()
+                outer.append(section)
+                section = inner
+                if len(outer) == MAX_DEPTH:
+                    raise errors.BadText(what='sections are nested more than %d deep' % MAX_DEPTH)
+        elif kind == CLOSE and outer:
+            section.end = match.end()
+            section = outer.pop()
+        elif kind == END:
+            break
         else:
-            tokens.fail()
-    if len(stack) > 1:
-        raise errors.BadText(what='the section %s is not closed' % stack[-1].name)
+            start = match.start(kind)
+            raise errors.BadText(what='unexpected %s at byte %d' % (string[start:start + 40], start))
+    if outer:
+        raise errors.BadText(what='the section %s is not closed' % section.name)
     root.end = len(string)
     return root
 
 
-def _value(tokens):
-    start = tokens.start
-    if tokens.kind == 'p' and tokens.token == '[':
-        items = []
-        tokens.next()
-        while not (tokens.kind == 'p' and tokens.token == ']'):
-            items.append(_scalar(tokens))
-            tokens.next()
-            if tokens.kind == 'p' and tokens.token == ',':
-                tokens.next()
-            elif not (tokens.kind == 'p' and tokens.token == ']'):
-                tokens.fail()
-        result = Value(start, tokens.position, items)
-    else:
-        result = Value(start, tokens.position, _scalar(tokens))
-    tokens.next()
-    return result
-
-
-def _scalar(tokens):
-    token = tokens.token
-    if tokens.kind == 's':
-        token = token[1:-1]
-        if '\\' in token:
-            token = _ESCAPED.sub(r'\1', token)
-        return token
-    if tokens.kind == 'w':
-        if _INTEGER.match(token):
-            return int(token)
-        if _FLOAT.match(token):
-            return float(token)
-    return tokens.fail()
+def _value(source):
+    """The int, float, str or list that a value stands for."""
+    if source[0] == '[':
+        return [_value(item) for item in _ITEM.findall(source) if item[0] != '#']
+    if source[0] == '"':
+        if '\\' in source:
+            source = _ESCAPED.sub(r'\1', source)
+        return source[1:-1]
+    if '.' in source:
+        return float(source)
+    return int(source)
 
 
 def quote(string):
