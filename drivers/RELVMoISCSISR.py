@@ -122,7 +122,7 @@ class RELVMoISCSISR(smcompat.BaseDriver):
         finally:
             attachment.detach()
         data['device'] = attachment.path
-        if data['copied_from'] == self.SCSIid and not self._forced():
+        if data['copied_from'] == self.SCSIid and not data['locked'] and not self._forced():
             report.add_reason(data, errors.Original(scsi_id=self.SCSIid))
         if smcompat.known_uuids(self.session).get(data['sr_uuid']) == 'SR':
             data['copy_of'] = data['sr_uuid']
