@@ -129,7 +129,7 @@ class Pool(object):
             raise Failure('SR_UUID_EXISTS', sr_uuid)
         ref = 'SR %d' % len(self.srs)
         self.srs[ref] = {'uuid': sr_uuid, 'name_label': label, 'name_description': description, 'type': kind,
-                         'shared': shared, 'sm_config': sm_config}
+                         'shared': shared, 'sm_config': sm_config, 'other_config': {}}
         return ref
 
     def SR_introduce(self, *arguments):
@@ -150,6 +150,14 @@ class Pool(object):
         if self.luns[pbd['device_config']['SCSIid']] != self.srs[pbd['SR']]['uuid']:
             raise Failure('SR_BACKEND_FAILURE_47', '', 'no such volume group', '')
         pbd['currently_attached'] = True
+        if pbd['host'] == self.hosts[0]:
+            # LVHDSR._synchSmConfigWithMetaData of every release: what MGT says, and nothing else
+            self.srs[pbd['SR']]['sm_config'] = {'allocation': 'thick', 'use_vhd': 'true'}
+
+    def SR_add_to_other_config(self, ref, key, value):
+        if key in self.srs[ref]['other_config']:
+            raise Failure('MAP_DUPLICATE_KEY', 'SR', 'other_config', ref, key)
+        self.srs[ref]['other_config'][key] = value
 
     def SR_scan(self, ref):
         assert [pbd for pbd in self.pbds.values()
@@ -275,7 +283,7 @@ def test_an_unplugged_sr_of_the_pool_is_left_alone():
 
 def test_left_over_records_of_our_own_type_do_not_count():
     pool = Pool()
-    pool.srs['left over'] = {'uuid': str(uuid.uuid4()), 'name_label': '', 'type': 'relvmoiscsi', 'sm_config': {}}
+    pool.srs['left over'] = {'uuid': str(uuid.uuid4()), 'name_label': '', 'type': 'relvmoiscsi', 'sm_config': {}, 'other_config': {}}
     pool.pbds['left over'] = {'uuid': 'x', 'host': 'master', 'SR': 'left over', 'currently_attached': False,
                               'device_config': dict(CONFIG)}
     assert attach.earlier(pool.xenapi, CLONE_LUN) is None

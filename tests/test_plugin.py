@@ -186,7 +186,8 @@ def attachable(host):
         'SR.create': {'failure': ['SR_BACKEND_FAILURE_1', '', 'The SR has been successfully resigned. Use', '']},
         'SR.probe': '<SRlist><SR><UUID>new</UUID></SR></SRlist>', 'SR.introduce': 'ref', 'SR.get_PBDs': [],
         'SR.get_uuid': 'new', 'host.get_all': ['this host'], 'PBD.create': 'pbd', 'PBD.plug': '', 'SR.scan': '',
-        'SR.get_record': {'uuid': 'new', 'name_label': 'Clone'}, 'SR.get_VDIs': ['vdi'],
+        'SR.get_record': {'uuid': 'new', 'name_label': 'Clone', 'other_config': {}}, 'SR.add_to_other_config': '',
+        'SR.get_VDIs': ['vdi'],
         'VDI.get_record': {'uuid': 'v', 'name_label': 'disk', 'virtual_size': '5', 'is_a_snapshot': False},
     })
 

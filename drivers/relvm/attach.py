@@ -4,7 +4,8 @@
 Safe to repeat after a failure at any step, because xapi's database says how far an earlier run came:
 
 * The SR record is made with `relvmoiscsi: <SCSI id>` in its sm_config. SR.introduce writes both at once, so a record with
-  this mark is one that this module made, for a LUN that it had resigned. Then nothing is resigned again: what is missing of
+  this mark is one that this module made, for a LUN that it had resigned. sm replaces the whole sm_config when the master plugs
+  the SR, so before that the mark is repeated in other_config. With such a record nothing is resigned again: what is missing of
   PBDs, plugs and scan is done.
 * Without such a record nothing of the pool refers to the LUN yet, and it is resigned (once more, if an earlier run came
   that far): no other uuid than the one of this run is ever introduced.
@@ -78,6 +79,8 @@ def attach(session, arguments):
         sr = introduce(api, master, request)
     elif not [pbd for pbd in pbds(api, sr) if pbd['currently_attached']]:
         confirm(api, master, request, sr)
+    if api.SR.get_record(sr)['other_config'].get(MARK) != request.scsi_id:
+        api.SR.add_to_other_config(sr, MARK, request.scsi_id)
     failures = plug(api, master, request, sr)
     if failures:
         raise AttachError('plug', 'SR %s is introduced, but not plugged everywhere: %s. Give the same command again'
@@ -95,7 +98,7 @@ def earlier(api, scsi_id):
     """The SR that an earlier run introduced for this LUN, or None. Raises AttachError if the pool knows the LUN by
     another one."""
     srs = api.SR.get_all_records()
-    marked = [ref for ref in srs if srs[ref]['sm_config'].get(MARK) == scsi_id]
+    marked = [ref for ref in srs if scsi_id in (srs[ref]['sm_config'].get(MARK), srs[ref]['other_config'].get(MARK))]
     records = api.PBD.get_all_records().values()
     others = [srs[pbd['SR']]['uuid'] for pbd in records
               if pbd['device_config'].get('SCSIid') == scsi_id and pbd['SR'] in srs and pbd['SR'] not in marked
