@@ -29,10 +29,13 @@ BLKFLSBUF = 0x1261
 BLKSSZGET = 0x1268
 # Neighbouring changes closer than this are written together: one request instead of two, with the bytes between as read
 JOIN = 4096
-# What two versions of a structure are compared by
+# What two versions of a structure are compared by; most grains are equal, so a block of them is looked at first
 GRAIN = 16
+BLOCK = 8 * GRAIN
 # Parts of one large write
 CHUNK = 1 << 20
+# Aligned buffers up to this length are kept: making one takes longer than a short read
+KEPT = 8192
 
 
 class Device(object):
@@ -53,6 +56,7 @@ class Device(object):
         self.bytes_read = self.bytes_written = 0
         self.failed = False
         self._file = None
+        self._buffers = {}
         try:
             self.is_block = stat.S_ISBLK(os.stat(path)[stat.ST_MODE])
             self.fd = os.open(path, self._flags())
@@ -151,11 +155,12 @@ class Device(object):
         return os.read(self.fd, length)
 
     def _read_direct(self, length):
-        buffer = _aligned(length)
-        try:
-            return buffer[:self._file.readinto(buffer)]
-        finally:
-            buffer.close()
+        buffer = self._buffers.get(length)
+        if buffer is None:
+            buffer = _aligned(length)
+            if length <= KEPT:
+                self._buffers[length] = buffer
+        return buffer[:self._file.readinto(buffer)]
 
     def read_any(self, offset, length):
         """`length` bytes at `offset`, whatever the alignment."""
@@ -211,6 +216,24 @@ def _aligned(length):
     return mmap.mmap(-1, length)
 
 
+def read_places(device, places):
+    """{(offset, length): bytes} of [(offset, length)], multiples of 512, on a Device. Places that touch are one read."""
+    together = []
+    for place in sorted(places):
+        start, end = place[0], place[0] + place[1]
+        if together and start <= together[-1][1] and end - together[-1][0] <= CHUNK:
+            together[-1][1] = max(end, together[-1][1])
+            together[-1][2].append(place)
+        else:
+            together.append([start, end, [place]])
+    found = {}
+    for start, end, members in together:
+        data = device.read(start, end - start)
+        for offset, length in members:
+            found[offset, length] = data[offset - start:offset - start + length]
+    return found
+
+
 def spans(runs):
     """Byte runs [(offset, bytes)] -> [(offset, length, [run])]: whole sectors, neighbours joined, sorted."""
     found = []
@@ -243,19 +266,20 @@ def patch(device, span):
 def difference(offset, old, new):
     """The byte runs that make `new` of `old`, which have the same length and stand at `offset`: [(offset, bytes)].
 
-    Compared in blocks of GRAIN bytes; neighbouring blocks that differ are one run.
+    Compared in grains of GRAIN bytes; neighbouring grains that differ are one run.
     """
     if len(old) != len(new):
         raise ValueError('%d bytes for %d' % (len(new), len(old)))
-    runs = []
-    if old == new:
-        return runs
-    start = -1
-    for position in range(0, len(old) + GRAIN, GRAIN):
-        if old[position:position + GRAIN] == new[position:position + GRAIN]:
-            if start >= 0:
-                runs.append((offset + start, new[start:position]))
-                start = -1
-        elif start < 0:
-            start = position
-    return runs
+    places = []
+    for block in range(0, len(old), BLOCK):
+        if old[block:block + BLOCK] == new[block:block + BLOCK]:
+            continue
+        for start in range(block, min(block + BLOCK, len(old)), GRAIN):
+            end = min(start + GRAIN, len(old))
+            if old[start:end] == new[start:end]:
+                continue
+            if places and places[-1][1] == start:
+                places[-1][1] = end
+            else:
+                places.append([start, end])
+    return [(offset + start, new[start:end]) for start, end in places]

@@ -3,11 +3,13 @@
 
 import re
 
+from relvm import blockdev
 from relvm import errors
 from relvm import identity
 from relvm import lvm
 from relvm import mgt
 from relvm import vhd
+from relvm.octets import octets
 
 TAG_HIDDEN = 'hidden'
 TAG_JOURNAL = 'journaler'
@@ -134,18 +136,24 @@ class Lun(object):
         if qcow2:
             raise errors.Qcow2(lvs=', '.join(qcow2))
 
-    def reader(self, lv):
-        """A function (offset, length) -> bytes of one LV."""
+    def reader(self, lv, ahead=None):
+        """A function (offset, length) -> bytes of one LV. ahead: what blockdev.read_places() has read before."""
+        if ahead is None:
+            ahead = {}
+
         def read(offset, length):
-            data = None
-            for start, count in self.vg.runs(lv, offset, length):
-                piece = self.device.read(start, count)
-                if data is None:
-                    data = piece
-                else:
-                    data += piece
-            return data
+            places = self.vg.runs(lv, offset, length)
+            return octets('').join([ahead.get(place) or self.device.read(*place) for place in places])
         return read
+
+    def _read_ends(self):
+        """What blockdev.read_places() returns for head and footer of every VHD: an LV often starts where another ends."""
+        places = []
+        for kind, _, lv in self._vdi_lvs:
+            if kind == 'VHD':
+                places.extend(self.vg.runs(lv, 0, vhd.HEAD_SIZE))
+                places.extend(self.vg.runs(lv, self.vg.lv_size(lv) - vhd.FOOTER_SIZE, vhd.FOOTER_SIZE))
+        return blockdev.read_places(self.device, places)
 
     def _read_mgt(self):
         if mgt.LV_NAME not in self.vg.lvs:
@@ -157,6 +165,7 @@ class Lun(object):
 
     def _read_disks(self):
         records = self.mgt.live()
+        ahead = self._read_ends()
         self.vdis = {}
         self.order = []
         for kind, uuid, lv in self._vdi_lvs:
@@ -164,7 +173,7 @@ class Lun(object):
                 raise errors.DuplicateVDI(what='LVs', uuid=uuid)
             disk = None
             if kind == 'VHD':
-                disk = vhd.Disk(lv.name, self.vg.lv_size(lv), self.reader(lv))
+                disk = vhd.Disk(lv.name, self.vg.lv_size(lv), self.reader(lv, ahead))
                 self.report.extend(disk.report)
             record = records.pop(uuid, None)
             if record is None:

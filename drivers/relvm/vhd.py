@@ -40,6 +40,7 @@ import array
 import re
 import struct
 import sys
+import zlib
 
 from relvm import errors
 from relvm import identity
@@ -47,8 +48,12 @@ from relvm.octets import octets
 from relvm.octets import text
 
 SECTOR = 512
+FOOTER = '>8s8xQ24xQ4xII16sxB'
+FOOTER_FIELDS = struct.calcsize(FOOTER)
 FOOTER_SIZE = 512
 HEADER_AT = 512
+HEADER = '>8sQQIIII16s'
+HEADER_FIELDS = struct.calcsize(HEADER)
 HEADER_SIZE = 1024
 HEAD_SIZE = FOOTER_SIZE + HEADER_SIZE
 FIXED = 2
@@ -66,10 +71,11 @@ MAX_LOCATOR = 4096
 MAX_BLOCK = 1 << 26
 # MSIZE of lvhdutil: the BAT is laid out for 2 TiB in blocks of 2 MiB
 MAX_BAT = 1 << 24
+BAT_PIECE = 4096
 MAX_CHAIN = 30
 _NO_NAMES = octets('\0') * (16 + NAME_SIZE + 24 * LOCATORS)
 
-_UTF16_ASCII = {'be': re.compile(r'(?:\0[\x20-\x7e])*\Z'), 'le': re.compile(r'(?:[\x20-\x7e]\0)*\Z')}
+_ASCII = re.compile(r'[\x20-\x7e]*\Z')
 _DOUBLED = re.compile(identity.UUID.pattern.replace('}-', '}--'))
 _NAME = re.compile(r'(?:VG_XenStorage--(' + identity.UUID.pattern.replace('}-', '}--') + r')-)?(VHD|LV)(--?)(' +
                    identity.UUID.pattern.replace('}-', '}--?') + r')\Z')
@@ -77,8 +83,15 @@ _NAME = re.compile(r'(?:VG_XenStorage--(' + identity.UUID.pattern.replace('}-', 
 
 def checksum(raw, at):
     """The checksum of a structure whose own checksum stands at `at`."""
-    total = sum(array.array('B', raw)) - sum(array.array('B', raw[at:at + 4]))
-    return ~total & 0xffffffff
+    return ~(_sum(raw) - _sum(raw[at:at + 4])) & 0xffffffff
+
+
+def _sum(raw):
+    """The sum of all bytes. Adler-32's low half is that plus 1, modulo 65521, which 256 bytes do not reach."""
+    total = 0
+    for start in range(0, len(raw), 256):
+        total += (zlib.adler32(raw[start:start + 256]) & 0xffff) - 1
+    return total
 
 
 class Footer(object):
@@ -86,11 +99,9 @@ class Footer(object):
 
     def __init__(self, raw):
         self.raw = raw
-        self.header_at = struct.unpack('>Q', raw[16:24])[0]
-        self.virtual_size = struct.unpack('>Q', raw[48:56])[0]
-        self.type = struct.unpack('>I', raw[60:64])[0]
-        self.unique_id = raw[68:84]
-        self.hidden = raw[85:86] != octets('\0')
+        _, self.header_at, self.virtual_size, self.type, _, self.unique_id, hidden = \
+            struct.unpack(FOOTER, raw[:FOOTER_FIELDS])
+        self.hidden = hidden != 0
 
     def same_disk(self, other):
         return (self.type, self.virtual_size, self.header_at, self.unique_id, self.hidden) == \
@@ -133,7 +144,6 @@ class Disk(object):
         self.size = size
         self.report = []
         self.parent = None
-        self.parent_id = NO_PARENT
         self.sr_uuid = None
         self.names = []
         head = read(0, HEAD_SIZE)
@@ -148,9 +158,8 @@ class Disk(object):
         self.header = head[HEADER_AT:]
         self._check_header()
         if footer.type == DIFFERENCING:
-            self.parent_id = self.header[40:56]
             self._read_names(read)
-        elif self.header[40:56] + self.header[NAME_AT:LOCATORS_AT + 24 * LOCATORS] != _NO_NAMES:
+        elif self.parent_id + self.header[NAME_AT:LOCATORS_AT + 24 * LOCATORS] != _NO_NAMES:
             self._bad('it is no differencing disk, but names a parent')
 
     def _bad(self, what):
@@ -160,6 +169,8 @@ class Disk(object):
         raise errors.BadLocator(lv=self.lv, what=what)
 
     def _check_end(self, raw):
+        if raw == self.footer.raw:
+            return
         end = parse_footer(raw)
         if end is None:
             # libvhd reads the copy in that case; a VHD that was grown while it was cloned looks like this
@@ -169,9 +180,10 @@ class Disk(object):
 
     def _check_header(self):
         header = self.header
-        if header[:8] != octets('cxsparse') or struct.unpack('>I', header[36:40])[0] != checksum(header, 36):
+        cookie, offset, self.bat_at, version, self.entries, self.block_size, stored, self.parent_id = \
+            struct.unpack(HEADER, header[:HEADER_FIELDS])
+        if cookie != octets('cxsparse') or stored != checksum(header, 36):
             self._bad('its header is damaged')
-        offset, self.bat_at, version, self.entries, self.block_size = struct.unpack('>QQIII', header[8:36])
         if version != HEADER_VERSION or offset != 0xffffffffffffffff:
             self._bad('its header has version 0x%08x' % version)
         if self.block_size < SECTOR or self.block_size > MAX_BLOCK or self.block_size & (self.block_size - 1):
@@ -187,8 +199,8 @@ class Disk(object):
         """The parent's name in the header and in every locator: all must be the same LV of the same VG."""
         where = HEADER_AT + NAME_AT
         raw = self.header[NAME_AT:NAME_AT + NAME_SIZE]
-        self._add_name(where, _until_zero(raw), 'be', '')
-        places = []
+        self._add_name(where, _until_zero(raw), 'utf-16-be', '')
+        texts = []
         for number in range(LOCATORS):
             at = LOCATORS_AT + 24 * number
             code, space, length, _, offset = struct.unpack('>4sIIIQ', self.header[at:at + 24])
@@ -201,21 +213,21 @@ class Disk(object):
                 self._bad_locator('%d bytes in a space of %d' % (length, space))
             if offset % SECTOR or offset < HEAD_SIZE or offset + length > self.size - FOOTER_SIZE:
                 self._bad_locator('its text is at offset %d' % offset)
-            places.append((offset, offset + length))
-            data = read(offset, (length + SECTOR - 1) // SECTOR * SECTOR)[:length]
+            texts.append((offset, length, code))
+        for offset, stored, code in _read_texts(read, texts):
             if code == 'MacX':
-                self._add_name(offset, text(data), '', 'file://')
+                self._add_name(offset, stored, '', 'file://')
             else:
-                self._add_name(offset, text(data), 'le', '')
-        self._check_places(places, read)
+                self._add_name(offset, stored, 'utf-16-le', '')
+        self._check_places([(offset, offset + length) for offset, length, _ in texts], read)
 
     def _add_name(self, offset, stored, encoding, prefix):
         """One stored name. Only a plain name of an LV, or ./ and that, is taken."""
         name = stored
         if encoding:
-            if not _UTF16_ASCII[encoding].match(stored):
-                self._bad_locator('a name that is not UTF-16 of plain ASCII')
             name = stored.replace('\0', '')
+            if not _ASCII.match(name) or _encoded(name, encoding) != stored:
+                self._bad_locator('a name that is not UTF-16 of plain ASCII')
         if not name.startswith(prefix):
             self._bad_locator(name)
         path = name[len(prefix):].replace('\\', '/')
@@ -257,12 +269,11 @@ class Disk(object):
         bitmap = (self.block_size // SECTOR // 8 + SECTOR - 1) // SECTOR * SECTOR
         low = max(0, ordered[0][0] - self.block_size - bitmap) // SECTOR
         high = ordered[-1][1] // SECTOR
-        for first in _blocks(read, self.bat_at, used):
-            if low <= first <= high:
-                start = first * SECTOR
-                for begin, end in places:
-                    if begin < start + bitmap + self.block_size and end > start:
-                        self._bad_locator('its text lies in a data block')
+        for first in _blocks(read, self.bat_at, used, low, high):
+            start = first * SECTOR
+            for begin, end in places:
+                if begin < start + bitmap + self.block_size and end > start:
+                    self._bad_locator('its text lies in a data block')
 
     def rewritten(self, uuids):
         """[(offset in the LV, old bytes, new bytes)] that give the parent its new name; all of the same length."""
@@ -280,26 +291,38 @@ class Disk(object):
         return changes
 
 
+def _read_texts(read, texts):
+    """[(offset, native str, code)] of locators [(offset, length, code)]. vhd-util puts their texts side by side: one read then."""
+    ends = [offset + (length + SECTOR - 1) // SECTOR * SECTOR for offset, length, _ in texts]
+    if texts and max(ends) - min(texts)[0] <= LOCATORS * MAX_LOCATOR:
+        start = min(texts)[0]
+        data = read(start, max(ends) - start)
+        return [(offset, text(data[offset - start:offset - start + length]), code) for offset, length, code in texts]
+    return [(offset, text(read(offset, end - offset)[:length]), code) for (offset, length, code), end in zip(texts, ends)]
+
+
 def _until_zero(raw):
     """The UTF-16BE text before its zero, native str of bytes."""
     raw = text(raw)
-    for position in range(0, len(raw), 2):
-        if raw[position:position + 2] == '\0\0':
-            return raw[:position]
-    return raw
+    end = raw.find('\0\0')
+    while end > 0 and end % 2:
+        end = raw.find('\0\0', end + 1)
+    if end < 0:
+        return raw
+    return raw[:end]
+
+
+def _encoded(name, encoding):
+    """A name of plain ASCII as it is stored, native str of bytes. encoding: '' is plain text."""
+    if encoding:
+        return text(name.encode(encoding))
+    return name
 
 
 def _renamed(stored, encoding, uuids):
-    name = stored
-    if encoding:
-        name = stored.replace('\0', '')
-    name = identity.substitute(name, uuids)
+    name = identity.substitute(stored.replace('\0', ''), uuids)
     name = _DOUBLED.sub(lambda match: _doubled(match.group(0), uuids), name)
-    if encoding == 'be':
-        name = ''.join(['\0' + char for char in name])
-    elif encoding == 'le':
-        name = ''.join([char + '\0' for char in name])
-    return name
+    return _encoded(name, encoding)
 
 
 def _doubled(name, uuids):
@@ -308,22 +331,25 @@ def _doubled(name, uuids):
     return uuids.get(uuid, uuid).replace('-', '--')
 
 
-def _blocks(read, bat_at, count):
-    """The first sectors of the blocks that a BAT names; `count` entries are looked at, 1 MiB at a time."""
+def _blocks(read, bat_at, count, low, high):
+    """The first sectors, from `low` to `high`, of the blocks that a BAT names; `count` entries are looked at, 1 MiB at a time."""
+    found = []
     size = (count * 4 + SECTOR - 1) // SECTOR * SECTOR
-    empty = octets('\xff') * SECTOR
+    empty = octets('\xff') * BAT_PIECE
     position = 0
     while position < size:
         length = min(size - position, 1 << 20)
         data = read(bat_at + position, length)
-        for start in range(0, length, SECTOR):
-            sector = data[start:start + SECTOR]
-            if sector == empty:
+        for start in range(0, length, BAT_PIECE):
+            piece = data[start:start + BAT_PIECE]
+            if empty.startswith(piece):
                 continue
-            entries = array.array('I', sector)
+            entries = array.array('I', piece)
             if sys.byteorder == 'little':
                 entries.byteswap()
-            for entry in entries[:max(0, count - (position + start) // 4)]:
-                if entry != NO_BLOCK:
-                    yield entry
+            # as a rule every block lies behind the locators, and a look at the lowest one is enough
+            if min(entries) <= high:
+                entries = entries[:max(0, count - (position + start) // 4)]
+                found.extend([entry for entry in entries if low <= entry <= high and entry != NO_BLOCK])
         position += length
+    return found
