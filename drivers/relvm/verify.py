@@ -6,8 +6,21 @@ left to say here is what sm wants of a sound SR (the invariants under which intr
 comparison with a plan or with the original.
 """
 
+import re
+
 from relvm import identity
 from relvm.octets import text
+
+# A uuid or an LVM id from its first dash on. What stands before that is looked at last, as a search for a dash is quicker by
+# far than one for letters and digits.
+_FROM_DASH = re.compile('-(?:(?<=[0-9a-f]{8}-)([0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})|'
+                        '(?<=[0-9a-zA-Z!#]{6}-)((?:[0-9a-zA-Z!#]{4}-){5}[0-9a-zA-Z!#]{6}))')
+UUID_HEAD = 8
+LVM_ID = 2
+LVM_ID_HEAD = 6
+
+# What _properties() returns
+PROPERTIES = ('extents', 'permission', 'tags', 'hidden', 'size', 'name', 'parent')
 
 
 def problems(lun, locked=False):
@@ -39,16 +52,17 @@ def uuids_of(lun):
         found[vdi.uuid] = None
         if vdi.disk is not None:
             for _, stored, _ in vdi.disk.names:
-                found.update(dict.fromkeys(_plain_uuids(stored)))
+                found.update(dict.fromkeys([name for name in names_in(stored) if identity.is_uuid(name)]))
     return found
 
 
 def live_structures(lun):
-    """[(where, bytes or native str)] of all that is read by LVM, sm or vhd-util on this LUN, but names that users gave."""
-    found = [('the LVM label', text(lun.label.raw)), ('the LVM metadata', lun.vg.text)]
+    """[(where, native str)] of all that is read by LVM, sm or vhd-util on this LUN, but names that users gave."""
+    found = [('the LVM label', text(lun.label.raw)), ('the LVM metadata', lun.vg.text.rstrip('\0'))]
     found.extend(lun.mgt.identity_fields())
     for vdi in lun.order:
-        if vdi.disk is not None:
+        # vhd.Disk refuses a VHD without parent that has anything in the place of its names
+        if vdi.disk is not None and vdi.disk.parent is not None:
             found.append(('the header of %s' % vdi.lv.name, text(vdi.disk.header)))
             for _, stored, _ in vdi.disk.names:
                 found.append(('a parent locator of %s' % vdi.lv.name, stored))
@@ -58,26 +72,33 @@ def live_structures(lun):
 def leftovers(lun, old):
     """[sentence] for every string of `old` ({uuid or LVM id: anything}) in a live structure of the LUN."""
     found = []
-    ids = [name for name in old if not identity.is_uuid(name)]
+    if lun.label.pv_uuid in old:
+        found.append('the LVM label still has the id %s' % lun.label.pv_uuid)
     for where, content in live_structures(lun):
-        for uuid in _plain_uuids(content):
-            if uuid in old:
-                found.append('%s still has %s' % (where, uuid))
-        if where.startswith('the LVM'):
-            for name in ids:
-                if name in content:
-                    found.append('%s still has the id %s' % (where, name))
+        for name in names_in(content):
+            if name in old:
+                found.append('%s still has %s' % (where, name))
     return found
 
 
-def _plain_uuids(content):
-    """Every uuid in the text, also in UTF-16 and in device-mapper's form with doubled dashes."""
-    found = identity.UUID.findall(content)
+def names_in(content):
+    """Every uuid and every LVM id (with dashes) in the text, also in UTF-16 and in device-mapper's form with doubled dashes."""
+    found = _plain_names(content)
     if '\0' in content:
         content = content.replace('\0', '')
-        found.extend(identity.UUID.findall(content))
+        found.extend(_plain_names(content))
     if '--' in content:
-        found.extend(identity.UUID.findall(content.replace('--', '-')))
+        found.extend(_plain_names(content.replace('--', '-')))
+    return found
+
+
+def _plain_names(content):
+    found = []
+    for match in _FROM_DASH.finditer(content):
+        start = match.start() - UUID_HEAD
+        if match.lastindex == LVM_ID:
+            start = match.start() - LVM_ID_HEAD
+        found.append(content[start:match.end()])
     return found
 
 
@@ -93,30 +114,30 @@ def identities(lun):
 
 def deviations(lun, plan):
     """[sentence]: where the rewritten LUN is not what the plan said."""
-    found = leftovers(lun, plan.old_uuids())
     old = plan.lun
+    old_names = plan.old_uuids()
+    old_names.update(dict.fromkeys([name for name in identities(old) if not identity.is_uuid(name)]))
+    found = leftovers(lun, old_names)
     if lun.vg.sr_uuid != plan.sr_uuid:
         found.append('the SR uuid is %s, not %s' % (lun.vg.sr_uuid, plan.sr_uuid))
-    for name in identities(old):
-        if not identity.is_uuid(name) and name in lun.vg.text:
-            found.append('the LVM metadata still has the id %s' % name)
     kept = dict([(plan.uuids[vdi.uuid], vdi) for vdi in plan.kept])
     if sorted(kept) != sorted(lun.vdis):
         found.append('there are %d VDIs, %d were kept' % (len(lun.vdis), len(kept)))
         return found
     for uuid, vdi in kept.items():
-        now = lun.vdis[uuid]
-        for what, before, after in (
-                ('its extents', vdi.lv.segments, now.lv.segments),
-                ('its permission', vdi.lv.writable, now.lv.writable),
-                ('its tags', [identity.substitute(tag, plan.uuids) for tag in vdi.lv.tags], now.lv.tags),
-                ('hidden', vdi.hidden, now.hidden),
-                ('its size', vdi.size(old.vg), now.size(lun.vg)),
-                ('its name', vdi.name_label(), now.name_label()),
-                ('its parent', _parent(vdi, plan.uuids), _parent(now, {}))):
-            if before != after:
-                found.append('%s of %s was %s and is %s' % (what, now.lv.name, before, after))
+        before = _properties(vdi, old.vg, plan.uuids)
+        after = _properties(lun.vdis[uuid], lun.vg, {})
+        if before != after:
+            for what, was, now in zip(PROPERTIES, before, after):
+                if was != now:
+                    found.append('the %s of %s was %s and is %s' % (what, lun.vdis[uuid].lv.name, was, now))
     return found
+
+
+def _properties(vdi, vg, uuids):
+    """What a resign does not change about a VDI, but for the uuids in it."""
+    return (vdi.lv.segments, vdi.lv.writable, [identity.substitute(tag, uuids) for tag in vdi.lv.tags], vdi.hidden, vdi.size(vg),
+            vdi.name_label(), _parent(vdi, uuids))
 
 
 def _parent(vdi, uuids):
