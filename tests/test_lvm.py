@@ -582,7 +582,8 @@ REFUSED = [
     (errors.ForeignField, 'CLUSTERED', 'clustered', [('"RESIZEABLE"', '"RESIZEABLE", "CLUSTERED"')]),
     (errors.ForeignField, 'PARTIAL', 'partial', [('"RESIZEABLE"', '"RESIZEABLE", "PARTIAL"')]),
     (errors.ForeignField, 'SHARED', 'VG flag', [('flags = []', 'flags = ["SHARED"]')]),
-    (errors.ForeignField, 'historical_logical_volumes', 'unknown section', [('extent_size', 'historical_logical_volumes { }\nextent_size')]),
+    (errors.ForeignField, 'historical_logical_volumes', 'unknown section',
+     [('extent_size', 'historical_logical_volumes { }\nextent_size')]),
     (errors.BadText, 'id', 'no VG id', [('id = "dvg000-0000-0000-0000-0000-0000-000001"\n', '')]),
     (errors.BadText, 'id', 'short VG id', [('dvg000-0000-0000-0000-0000-0000-000001', 'dvg000-0000')]),
     (errors.BadText, 'id', 'odd VG id', [('dvg000-0000-0000-0000-0000-0000-000001', 'dvg000-0000-0000-0000-0000-0000-00000_')]),
@@ -590,9 +591,11 @@ REFUSED = [
     (errors.BadText, 'seqno', 'seqno', [('seqno = 7', 'seqno = -7')]),
     (errors.BadText, 'extent_size', 'extents of 0', [('extent_size = 8192', 'extent_size = 0')]),
     (errors.BadText, 'extent_size', 'huge extents', [('extent_size = 8192', 'extent_size = 9223372036854775807')]),
-    (errors.BadText, 'physical_volumes', 'no PVs', [('physical_volumes {', 'logical_volumes {'), ('logical_volumes {\n\nMGT', 'physical_volumes = 1 tags {\n\nMGT')]),
+    (errors.BadText, 'physical_volumes', 'no PVs',
+     [('physical_volumes {', 'logical_volumes {'), ('logical_volumes {\n\nMGT', 'physical_volumes = 1 tags {\n\nMGT')]),
     (errors.ManyPVs, 'dpv111', 'two PVs', [('physical_volumes {\n', 'physical_volumes {\n' + SECOND_PV)]),
-    (errors.ForeignField, 'MISSING', 'PV missing', [('status = ["ALLOCATABLE"]\nflags = []', 'status = ["ALLOCATABLE"]\nflags = ["MISSING"]')]),
+    (errors.ForeignField, 'MISSING', 'PV missing',
+     [('status = ["ALLOCATABLE"]\nflags = []', 'status = ["ALLOCATABLE"]\nflags = ["MISSING"]')]),
     (errors.ForeignField, 'EXPORTED', 'PV exported', [('["ALLOCATABLE"]', '["ALLOCATABLE", "EXPORTED"]')]),
     (errors.ForeignField, 'surprise', 'unknown in PV', [('pe_count = 90', 'pe_count = 90\nsurprise { }')]),
     (errors.BadText, 'id', 'PV id', [('dpv000-0000-0000-0000-0000-0000-000002', 'x')]),
@@ -679,7 +682,8 @@ def test_rewrite_changes_exactly_the_identity():
         expected = expected.replace(old, new)
     expected = expected.replace('description = ""', 'description = "why"')
     assert final == expected.replace('seqno = 7', 'seqno = 9')
-    assert staged == expected.replace('seqno = 7', 'seqno = 8').replace('"WRITE"]\nflags = []\nextent', '"WRITE", "EXPORTED"]\nflags = []\nextent')
+    assert staged == expected.replace('seqno = 7', 'seqno = 8').replace(
+        '"WRITE"]\nflags = []\nextent', '"WRITE", "EXPORTED"]\nflags = []\nextent')
 
 
 def test_staged_and_final_text_are_understood():

@@ -54,6 +54,7 @@ def parse(string):
     ('# one\n\t# two\n  a = 1 # three\n# four', [('a', 1)]),
     ('a = # here\n 1', [('a', 1)]),
     ('a # here\n = [ # and\n 1 # here\n , # there\n ] # end\n', [('a', [1])]),
+    ('a = [ # "no"\n "x#y" # 1 ]\n , 2 ]', [('a', ['x#y', 2])]),
     ('a = 1\r\nb = 2\r\n\0', [('a', 1), ('b', 2)]),
     ('a = 1 # "unclosed { [\n', [('a', 1)]),
     ('a = "# no comment"', [('a', '# no comment')]),

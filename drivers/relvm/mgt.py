@@ -22,7 +22,6 @@ import re
 from relvm import errors
 from relvm import identity
 from relvm.octets import is_utf8
-from relvm.octets import octets
 from relvm.octets import text
 
 SECTOR = 512
@@ -43,6 +42,14 @@ _RECORD_B = re.compile(r'((?:<[a-z_]+>[^<>]*</[a-z_]+>)*)</vdi>[ \0]*\Z')
 _FIELD = re.compile(r'<([a-z_]+)>([^<>]*)</([a-z_]+)>')
 _ENTITY = re.compile(r'&(?!(?:amp|lt|gt|quot|apos);)')
 _CONTROL = re.compile(r'[\x00-\x08\x0b\x0c\x0e-\x1f]')
+# U+FFFE and U+FFFF, which XML does not have; sm's parser ends at them
+_NONCHARACTER = re.compile('\xef\xbf[\xbe\xbf]')
+# One character that XML has, in UTF-8. Group 1: the first byte of what is none.
+_CHARACTER = re.compile('[\t\n\r -\x7f]|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|\xed[\x80-\x9f][\x80-\xbf]|'
+                        '\xef(?!\xbf[\xbe\xbf])[\x80-\xbf]{2}|[\xe1-\xec\xee][\x80-\xbf]{2}|'
+                        '\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2}|'
+                        '([\x00-\xff])[\x80-\xbf]*')
+_REPLACEMENT = '\xef\xbf\xbd'
 
 
 class Record(object):
@@ -213,6 +220,8 @@ def _checked(value, what):
         raise errors.BadMGT(what='%s has an entity that sm does not write' % what)
     if _CONTROL.search(value):
         raise errors.BadMGT(what='%s has control characters' % what)
+    if _NONCHARACTER.search(value):
+        raise errors.BadMGT(what='%s has a character that XML does not have' % what)
     return value
 
 
@@ -220,8 +229,10 @@ def _name_sector(tag, value):
     """One sector <tag>value</tag>, escaped and cut at a character so that it fits."""
     room = SECTOR - len('<%s></%s>' % (tag, tag))
     escaped = ''
-    for char in octets(_CONTROL.sub(' ', value)).decode('utf-8', 'replace'):
-        piece = text(char.encode('utf-8'))
+    for match in _CHARACTER.finditer(value):
+        piece = match.group()
+        if match.group(1) is not None:
+            piece = {True: ' ', False: _REPLACEMENT}[match.group(1) < ' ']
         piece = {'&': '&amp;', '<': '&lt;', '>': '&gt;'}.get(piece, piece)
         if len(escaped) + len(piece) > room:
             break
