@@ -131,10 +131,7 @@ install() {
 }
 
 uninstall() {
-    present=
-    for package in update-$name control-$name $name; do
-        installed "$package" >/dev/null && present="$present $package"
-    done
+    present=$(rpm -qa --qf '%{NAME} ' $name "update-$name-*" "control-$name-*")
     if [ -z "$present" ]; then
         forget
         echo "$name is not installed."
@@ -143,7 +140,7 @@ uninstall() {
     # shellcheck disable=SC2086 # a list of package names
     rpm -e $present || fail 1 'rpm failed'
     forget
-    echo "Removed:$present"
+    echo "Removed: $present"
     restart_or_tell
 }
 
@@ -197,8 +194,8 @@ apply_update() {
         done
     fi
     [ -f "$iso" ] || fail 2 "there is no update image for this release beside install.sh; name it with --iso"
-    # The image's application id is the update's uuid.
-    update=$(dd if="$iso" bs=1 skip=33342 count=36 2>/dev/null)
+    # The image's application id is the update's uuid, in the capital letters of ISO 9660.
+    update=$(dd if="$iso" bs=1 skip=33342 count=36 2>/dev/null | tr 'A-F' 'a-f')
     echo "Uploading ${iso##*/} (update $update)"
     if ! answer=$(xe update-upload file-name="$iso" ${sr:+sr-uuid="$sr"} 2>&1) &&
             [ "$(xe update-list uuid="$update" --minimal 2>/dev/null)" != "$update" ]; then

@@ -19,6 +19,8 @@ from providers import Providers  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 EPOCH = '1750000000'
+# The targets whose image is an update.
+UPDATES = ['el7', 'xs8', 'xs9']
 
 
 def build(source: Path, what: str, out: Path, **environment: str) -> subprocess.CompletedProcess:
@@ -68,12 +70,14 @@ def pack(tmp_path_factory) -> Pack:
 
 
 @pytest.fixture(scope='session')
-def newer(tmp_path_factory) -> Pack:
-    """The next version: one module more, one less."""
+def newer(tmp_path_factory, pack) -> Pack:
+    """The next version, which knows that the first one was published: one module more, one less."""
     source = copy_tree(tmp_path_factory.mktemp('newer') / 'tree')
     init = source / 'drivers/relvm/__init__.py'
     init.write_text(init.read_text().replace("'1.0.0'", "'1.0.1'"))
     (source / 'drivers/relvm/jsontext.py').rename(source / 'drivers/relvm/jsontext2.py')
+    with open(source / 'mk/releases', 'a') as releases:
+        releases.writelines(f'{key} 1.0.0 {volume(pack.iso(key))[1].lower()}\n' for key in UPDATES)
     out = tmp_path_factory.mktemp('newer-pack')
     build(source, 'iso', out)
     return Pack(out, source)
@@ -97,6 +101,13 @@ def host():
     made = new_host()
     yield made
     made.close()
+
+
+def volume(image: Path) -> tuple[str, str]:
+    """(volume id, application id), read from the primary volume descriptor: sector 16, offsets 40 and 574 (ECMA-119)."""
+    data = image.read_bytes()[16 * 2048:17 * 2048]
+    assert data[1:6] == b'CD001'
+    return data[40:72].decode().strip(), data[574:702].decode().strip()
 
 
 def unpack(image: Path, place: Path) -> Path:
