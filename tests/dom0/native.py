@@ -30,7 +30,8 @@ set -e
 new=$1
 shift
 mount --rbind / "$new/.host"
-mount --bind "{devices}" "$new/.host/proc/devices"
+mount --rbind /proc "$new/proc"
+mount --bind "{devices}" "$new/proc/devices"
 {binds}
 cd /
 exec chroot "$new" "$@"
@@ -50,13 +51,14 @@ class Native(object):
         self._make_devices()
         shutil.rmtree(self.new, ignore_errors=True)
         make_directory(self.new + "/.host")
+        make_directory(self.new + "/proc")
         for name in sorted(os.listdir("/")):
             if os.path.islink("/" + name):
                 os.symlink(os.readlink("/" + name), os.path.join(self.new, name))
         live = [inside for inside, _ in LIVE]
         for directory, directories, files in os.walk(self.world.root):
             inside = directory[len(self.world.root):] or "/"
-            if inside in live or inside.startswith("/var/lib/dom0"):
+            if inside in live or inside.startswith(("/var/lib/dom0", "/proc")):
                 directories[:] = []
                 continue
             for name in files + [name for name in directories if os.path.islink(os.path.join(directory, name))]:
@@ -186,6 +188,8 @@ def _copy_flat(tree, target):
     for name in os.listdir(drivers):
         if name.endswith((".py", ".xml")):
             shutil.copy(os.path.join(drivers, name), target)
+    if os.path.isdir(os.path.join(tree, "sm_typing")):
+        shutil.copytree(os.path.join(tree, "sm_typing"), os.path.join(target, "sm_typing"))
     for name in os.listdir(target):
         if name.endswith("SR.py"):
             os.chmod(os.path.join(target, name), 0o755)

@@ -117,6 +117,16 @@ class World(object):
         """dom0's absolute path `name` on this machine."""
         return self.root + name
 
+    def follow(self, path):
+        """`path` with links to absolute paths of dom0 followed below the root."""
+        while os.path.islink(path):
+            target = os.readlink(path)
+            if target.startswith("/") and not target.startswith(self.root) and os.path.lexists(self.path(target)):
+                path = self.path(target)
+            else:
+                path = os.path.normpath(os.path.join(os.path.dirname(path), target))
+        return path
+
     def _make_tree(self):
         for directory in ("/dev/disk/by-id", "/dev/disk/by-scsid", "/dev/disk/by-scsibus", "/dev/mapper", "/dev/iscsi", "/var/run",
                           "/var/lock/sm", "/var/lock/lvm", "/var/lib/xcp", "/var/lib/iscsi", "/var/log", "/tmp", "/sys/block", "/sys/class/block",
@@ -143,6 +153,7 @@ class World(object):
     def install_doubles(self, name):
         """Write the sm doubles of profile `name`; they replace those of another profile."""
         self.profile = profiles.PROFILES[name]
+        self._set_old_iscsiadm(self.profile.SESSION_LIST_MUST_WORK)
         self.sm_tree = None
         profiles.install(self.profile, self.root, self.python)
 
@@ -155,12 +166,18 @@ class World(object):
         self.sm_tree = tree
         self.sm_python = python or self.python
         self.generation, self.recognised = native.generation_of(tree)
+        self._set_old_iscsiadm(self.generation == "C")
         native.copy_tree(tree, self.root)
         native.add_libraries(self.root, self.sm_python)
         self.install_driver()
         self.native = native.Native(self)
         self.native.build()
         self._syslog = SyslogSocket(self.path("/dev/log"), self.path("/var/log/SMlog"))
+
+    def _set_old_iscsiadm(self, old):
+        """Up to 6.5, iscsiadm's lists of nothing were no error."""
+        with State(self.root) as state:
+            state["old_iscsiadm"] = old
 
     def driver_command(self, script):
         """The command line, without its argument, that runs the driver `script` (a path in the double), and the environment."""
@@ -170,7 +187,7 @@ class World(object):
         del environment["DOM0_ROOT"]
         environment["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"
         environment["PYTHONPATH"] = native.LIBRARY
-        if self.generation == "C":
+        if self.generation in ("C", "D", "E"):
             environment["DOM0_KERNEL"] = "3.10.0+10"
         return self.native.wrapper() + [self.sm_python, script[len(self.root):]], environment
 

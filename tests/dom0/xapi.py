@@ -390,7 +390,7 @@ class Xapi(object):
         directory = self.world.path(self.driver_path)
         for name in sorted(os.listdir(directory)):
             path = os.path.join(directory, name)
-            if name.endswith("SR") and name[:-2].lower() == kind and os.access(path, os.X_OK):
+            if name.endswith("SR") and name[:-2].lower() == kind and os.access(self.world.follow(path), os.X_OK):
                 return path
         raise XapiError("SR_UNKNOWN_DRIVER", kind)
 

@@ -155,7 +155,8 @@ def node(state, options):
     """iscsiadm -m node: list, show, update, delete, login, logout."""
     records = matching(state, options)
     if not records:
-        return complain("No records found", ERR_NO_OBJECTS)
+        listing = len(options.found) == 1
+        return complain("No records found", 0 if state.data.get("old_iscsiadm") and listing else ERR_NO_OBJECTS)
     if options.login:
         return login(state, records)
     if options.logout:
@@ -235,7 +236,7 @@ def session(state, options):
     if options.sid:
         sessions = [s for s in sessions if str(s["sid"]) == options.sid.rsplit("/session", 1)[-1]]
     if not sessions:
-        return complain("No active sessions.", ERR_NO_OBJECTS)
+        return complain("No active sessions.", 0 if state.data.get("old_iscsiadm") else ERR_NO_OBJECTS)
     if options.rescan:
         for session_ in sessions:
             Devices(state).rescan(session_)
