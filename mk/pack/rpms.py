@@ -31,6 +31,9 @@ def stage(files: list[File], root: Path, epoch: int) -> None:
             path.write_bytes(file.content)
             path.chmod(file.mode)
         os.utime(path, (epoch, epoch), follow_symlinks=False)
+    for path in root.rglob('*'):
+        if path.is_dir() and not path.is_symlink():
+            path.chmod(0o755)
 
 
 def build(spec: str, files: list[File], target: Target, epoch: int, out: Path) -> Path:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from .command import BuildError, run
@@ -35,7 +36,7 @@ class Key:
 
     def sign_rpm(self, path: Path) -> None:
         """Signs an RPM in place."""
-        run('rpmsign', '--addsign', '--define', f'_gpg_name {self.fingerprint}', '--define', '_gpg_digest_algo sha256',
+        run('rpmsign', '--addsign', '--define', f'__gpg {shutil.which("gpg")}', '--define', f'_gpg_name {self.fingerprint}', '--define', '_gpg_digest_algo sha256',
             '--define', f'_gpg_sign_cmd_extra_args --batch --faked-system-time {self._time}', path)
 
     def export(self, directory: Path) -> Path:
