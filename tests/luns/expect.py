@@ -6,9 +6,12 @@ from __future__ import absolute_import, division, print_function
 
 import collections
 
+import pytest
+
 from lvhd import policy, reader, vgtext
 from lvhd.judges import lvm as real_lvm
 from luns import damage, devices
+from relvm import blockdev, errors, identity, report, resign
 
 SECTOR = 512
 SHA256_LIMIT = 64 * 1024 * 1024
@@ -259,3 +262,33 @@ def real_lvm_agrees(path):
         assert (row['lv_attr'][1] == 'w') == writable
     ranges = [(row['lv_name'], row['seg_pe_ranges'].split(':')[1]) for row in rows]
     assert sorted(ranges) == sorted(segments)
+
+
+def refused(path, error, *said):
+    """A resign of this image is refused with exactly this class before anything is written, and the sentence says so much.
+
+    The preview gives the same reason. Returns the sentence.
+    """
+    before = damage.fingerprint(path)
+    device = devices.Recording(path)
+    try:
+        with pytest.raises(errors.Refused) as caught:
+            resign.resign(device, identity.new_uuid())
+    finally:
+        device.close()
+    sentence = str(caught.value)
+    assert type(caught.value) is error
+    for words in said:
+        assert words in sentence
+    assert device.writes == 0
+    assert damage.fingerprint(path) == before
+    reader_ = blockdev.Device(path, False)
+    try:
+        data = report.preview(reader_, identity.new_uuid())
+    finally:
+        reader_.close()
+    assert data['possible'] is False
+    assert [reason['code'] for reason in data['reasons']] == [error.__name__]
+    assert data['reasons'][0]['sentence'].split(' ')[:4] == sentence.split(' ')[:4]
+    assert damage.fingerprint(path) == before
+    return sentence
