@@ -40,6 +40,9 @@ _DESCRIPTION = re.compile(r'<name_description>([^<>]*)</name_description>[ \0]*\
 _RECORD_A = re.compile(r'<vdi><name_label>([^<>]*)</name_label><name_description>([^<>]*)</name_description>[ \0]*\Z')
 _RECORD_B = re.compile(r'((?:<[a-z_]+>[^<>]*</[a-z_]+>)*)</vdi>[ \0]*\Z')
 _FIELD = re.compile(r'<([a-z_]+)>([^<>]*)</([a-z_]+)>')
+_FLAG = re.compile(r'[0-9]{1,9}\Z')
+# Characters that need no closer look: nearly every record has no others
+_PLAIN = re.compile(r"[\t\n\r -%'-~]*\Z")
 _ENTITY = re.compile(r'&(?!(?:amp|lt|gt|quot|apos);)')
 _CONTROL = re.compile(r'[\x00-\x08\x0b\x0c\x0e-\x1f]')
 # U+FFFE and U+FFFF, which XML does not have; sm's parser ends at them
@@ -67,15 +70,15 @@ class Record(object):
         tail = _RECORD_B.match(raw[SECTOR:])
         if head is None or tail is None:
             self._bad('is not of the known form')
-        self.name_label = _checked(head.group(1), 'the name of the record at %d' % offset)
-        self.name_description = _checked(head.group(2), 'the description of the record at %d' % offset)
-        self.order = []
-        self.fields = {}
-        for name, value, closing in _FIELD.findall(tail.group(1)):
-            if name != closing or name in self.fields:
-                self._bad('has the field %s wrong or twice' % name)
-            self.order.append(name)
-            self.fields[name] = _checked(value, 'the field %s of the record at %d' % (name, offset))
+        self.name_label, self.name_description = head.groups()
+        found = _FIELD.findall(tail.group(1))
+        self.order = [name for name, _, _ in found]
+        self.fields = dict([(name, value) for name, value, closing in found if name == closing])
+        if len(self.fields) != len(found):
+            wrong = [name for name, _, closing in found if name != closing or self.order.count(name) > 1]
+            self._bad('has the field %s wrong or twice' % wrong[0])
+        if not _PLAIN.match(self.name_label + self.name_description + tail.group(1)):
+            self._check_values()
         self.uuid = self.fields.get('uuid', '')
         if self.fields.get('deleted') not in ('0', '1'):
             self._bad('has no field deleted, or another value than 0 or 1')
@@ -85,8 +88,14 @@ class Record(object):
                 self._bad('has the uuid %s' % self.uuid)
             if self.fields.get('vdi_type') not in ('vhd', 'aio'):
                 self._bad('has the vdi_type %s' % self.fields.get('vdi_type'))
-            if not re.match(r'[0-9]{1,9}\Z', self.fields.get('is_a_snapshot', '0')):
+            if not _FLAG.match(self.fields.get('is_a_snapshot', '0')):
                 self._bad('has is_a_snapshot %s' % self.fields['is_a_snapshot'])
+
+    def _check_values(self):
+        _checked(self.name_label, 'the name of the record at %d' % self.offset)
+        _checked(self.name_description, 'the description of the record at %d' % self.offset)
+        for name in self.order:
+            _checked(self.fields[name], 'the field %s of the record at %d' % (name, self.offset))
 
     def _bad(self, what):
         raise errors.BadMGT(what='the VDI record at offset %d %s' % (self.offset, what))
