@@ -32,7 +32,8 @@ class ResignError(Exception):
 
     def sentence(self):
         """What is wrong, without the advice. Printable ASCII whatever was on the LUN."""
-        return printable(self.text % self.fields)
+        # each field by itself: on Python 2 bytes and Unicode do not mix
+        return printable(self.text % dict([(name, printable(value)) for name, value in self.fields.items()]))
 
     def __str__(self):
         if self.advice:
@@ -54,13 +55,14 @@ class Interrupted(ResignError):
 def printable(value):
     """`value` as a str of printable ASCII characters, others as \\xNN, at most 2000 long: LUNs are hostile and the
     sentence goes into logs and XML."""
-    value = str(value)
+    # not str(): on Python 2 that cannot take Unicode, which is what XML-RPC gives
+    value = '%s' % (value,)
     if len(value) > 2000:
         value = value[:2000] + '...'
     out = []
     for char in value:
         if ' ' <= char <= '~':
-            out.append(char)
+            out.append(str(char))
         elif ord(char) < 256:
             out.append('\\x%02x' % ord(char))
         else:

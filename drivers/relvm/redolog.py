@@ -90,7 +90,7 @@ def load(lun_reader, size, device_size):
         return None
     runs = []
     position = 0
-    for _ in range(count):
+    while len(runs) < count:
         if position + RUN_HEAD > length:
             return None
         place, size_of_run = struct.unpack(RUN, body[position:position + RUN_HEAD])
