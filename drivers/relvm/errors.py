@@ -305,7 +305,7 @@ class Unsound(Refused):
 
 
 class SameUuid(Refused):
-    text = 'the LUN already carries the SR uuid %(uuid)s'
+    text = 'the LUN already carries the uuid %(uuid)s'
 
 
 # The pool. Used by the driver.

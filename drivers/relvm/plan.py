@@ -95,6 +95,8 @@ class Plan(object):
         old.extend([record.uuid for record in lun.mgt.records if identity.is_uuid(record.uuid)])
         for lv in lun.cbt_logs:
             old.extend(identity.UUID.findall(lv.name))
+        if self.sr_uuid in old[1:]:
+            raise errors.SameUuid(uuid=self.sr_uuid)
         used.update(dict.fromkeys(old))
         used[self.sr_uuid] = None
         self.uuids = {lun.vg.sr_uuid: self.sr_uuid}
