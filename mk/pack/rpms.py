@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from pathlib import Path
 
 from . import template
@@ -18,6 +19,11 @@ RELEASE = '1'
 def release(target: Target) -> str:
     """The RPM release for a target, such as `1.el7`."""
     return f'{RELEASE}.{target.key}'
+
+
+def changelog_date(epoch: int) -> str:
+    """The day of `epoch` (UTC) as %changelog wants it, such as Sun Nov 22 2026."""
+    return time.strftime('%a %b %d %Y', time.gmtime(epoch))
 
 
 def stage(files: list[File], root: Path, epoch: int) -> None:
@@ -53,7 +59,8 @@ def build(spec: str, files: list[File], target: Target, epoch: int, out: Path) -
             # What the oldest rpm of the target can read: gzip everywhere, and nothing made by the build host's helpers.
             '_binary_payload': 'w9.gzdio', '_binary_filedigest_algorithm': target.digest,
             '_source_filedigest_algorithm': target.digest, '_build_id_links': 'none',
-            '__os_install_post': '%{nil}', 'debug_package': '%{nil}', 'vendor': 'relvmoiscsi project',
+            '__os_install_post': '%{nil}', 'debug_package': '%{nil}',
+            'vendor': 'relvmoiscsi project', 'packager': 'relvmoiscsi project',
         }
         words = [word for name, value in defines.items() for word in ('--define', f'{name} {value}')]
         run('rpmbuild', '-bb', '--quiet', '--nodeps', '--target', 'noarch', *words, top / 'package.spec',
@@ -72,7 +79,8 @@ def payload(tree: Tree, target: Target, out: Path) -> Path:
     """The RPM with the driver itself."""
     files = tree.files(target)
     values = {
-        'VERSION': tree.version(), 'RELEASE': release(target), 'TITLE': target.title, 'REQUIRES_SM': target.sm,
+        'DATE': changelog_date(tree.epoch()), 'VERSION': tree.version(), 'RELEASE': release(target),
+        'TITLE': target.title, 'REQUIRES_SM': target.sm,
         'TRIGGERS': ', '.join(LIST_OWNERS), 'FILES': _file_list(files),
         'ALLOW_LIST': template.script('allow-list.sh'), 'BYTECODE': template.script('bytecode.sh'), 'FILE_TRIGGERS': '',
     }

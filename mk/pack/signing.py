@@ -36,8 +36,12 @@ class Key:
 
     def sign_rpm(self, path: Path) -> None:
         """Signs an RPM in place."""
-        run('rpmsign', '--addsign', '--define', f'__gpg {shutil.which("gpg")}', '--define', f'_gpg_name {self.fingerprint}', '--define', '_gpg_digest_algo sha256',
-            '--define', f'_gpg_sign_cmd_extra_args --batch --faked-system-time {self._time}', path)
+        defines = {
+            '__gpg': shutil.which('gpg'), '_gpg_name': self.fingerprint, '_gpg_digest_algo': 'sha256',
+            '_gpg_sign_cmd_extra_args': f'--batch --faked-system-time {self._time}',
+        }
+        words = [word for name, value in defines.items() for word in ('--define', f'{name} {value}')]
+        run('rpmsign', '--addsign', *words, path)
 
     def export(self, directory: Path) -> Path:
         """Writes the public key to a file in `directory` and returns its path."""

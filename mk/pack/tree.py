@@ -64,9 +64,7 @@ class Tree:
             File(f'{PLUGIN_DIR}/relvmoiscsi', self._script('plugins/relvmoiscsi', target), 0o755),
         ]
         for directory in target.sm_entries:
-            # A relative link beside the driver, as sm's own entries are; sm 4 links across directories with full paths.
-            link = 'RELVMoISCSISR.py' if directory == SM_DIR else f'{SM_DIR}/RELVMoISCSISR.py'
-            found.append(File(f'{directory}/RELVMoISCSISR', link=link))
+            found.append(File(f'{directory}/RELVMoISCSISR', link=os.path.relpath(f'{SM_DIR}/RELVMoISCSISR.py', directory)))
         for name in self._modules():
             found.append(File(f'{SM_DIR}/relvm/{Path(name).name}', (self.root / name).read_bytes()))
         for name in DOCUMENTS:

@@ -77,7 +77,8 @@ def write(tree: Tree, target: Target, rpm: Path, image: Path, key: Key | None) -
         replaced = rolled_up(target, version)
         xml = update_xml(version, identity, rpms.installed_size(rpm), replaced, key and key.file_name)
         values = {
-            'LABEL': label(version), 'VERSION': version, 'RELEASE': rpms.release(target), 'UUID': identity, 'UPDATE_XML': xml,
+            'DATE': rpms.changelog_date(epoch), 'LABEL': label(version), 'VERSION': version, 'RELEASE': rpms.release(target),
+            'UUID': identity, 'UPDATE_XML': xml,
             'REQUIRES_SM': target.sm, 'PYTHON_MAJOR': target.python_major, 'TITLE': target.title,
             'OBSOLETES_UPDATE': '\n'.join(f'Obsoletes: update-{old}' for old, _ in replaced),
             'OBSOLETES_CONTROL': '\n'.join(f'Obsoletes: control-{old}' for old, _ in replaced),

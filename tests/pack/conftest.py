@@ -23,8 +23,23 @@ EPOCH = '1750000000'
 UPDATES = ['el7', 'xs8', 'xs9']
 
 
+# program -> Debian package
+TOOLS = {
+    'rpmbuild': 'rpm', 'createrepo_c': 'createrepo-c', 'xorriso': 'xorriso', 'gpg': 'gnupg', 'dnf': 'dnf', 'xmllint': 'libxml2-utils',
+    'rpmlint': 'rpmlint', 'shellcheck': 'shellcheck', 'busybox': 'busybox-static',
+}
+
+
+def needs(*tools: str) -> None:
+    """Skips the test, with the reason, if a program is missing."""
+    missing = [TOOLS[tool] for tool in tools if not shutil.which(tool)]
+    if missing:
+        pytest.skip(f'not installed: {" ".join(missing)}')
+
+
 def build(source: Path, what: str, out: Path, **environment: str) -> subprocess.CompletedProcess:
     """mk/build of the tree `source`; a failure is one of the test."""
+    needs('rpmbuild', 'createrepo_c', 'xorriso')
     settings = {**os.environ, 'SOURCE_DATE_EPOCH': EPOCH, 'GPG_KEY': '', **environment}
     done = subprocess.run([source / 'mk/build', what, f'OUT={out}'], env=settings, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -90,6 +105,7 @@ def providers(tmp_path_factory) -> Providers:
 
 def new_host(shell: str = '') -> Host:
     """A Host, or a visible skip where mount namespaces or overlays are not to be had."""
+    needs('rpmbuild')
     probe = ['unshare', '--mount'] + (['--map-root-user'] if os.geteuid() else []) + ['true']
     if subprocess.run(probe, capture_output=True, check=False).returncode:
         pytest.skip('no mount namespaces here: neither root nor user namespaces')

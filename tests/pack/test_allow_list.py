@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, needs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -50,6 +50,7 @@ def run_script(etc: Path, shell: list[str]) -> str:
     """The scriptlets' part with /etc elsewhere; what it says on stderr."""
     script = (ROOT / 'mk/templates/allow-list.sh').read_text()
     assert '/etc/' in script
+    needs(*(['busybox'] if 'busybox' in shell else []))
     programs = etc.parent / 'programs'
     if not programs.exists():
         programs.mkdir()

@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, UPDATES, unpack, volume
+from conftest import ROOT, UPDATES, needs, unpack, volume
 
 SCHEMAS = ROOT / 'tests/pack/schema'
 
@@ -23,6 +23,7 @@ def unpacked(pack, tmp_path_factory):
 
 
 def validate(schema: str, path: Path) -> None:
+    needs('xmllint')
     done = subprocess.run(['xmllint', '--noout', '--relaxng', SCHEMAS / schema, path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

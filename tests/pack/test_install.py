@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -32,7 +33,9 @@ class Site:
         host.write('/etc/xensource-inventory', "PRODUCT_BRAND='XenServer'\nINSTALLATION_UUID='uuid-of-this-host'\n")
         host.path('/etc/xensource/installed-repos').mkdir(parents=True)
         xe = (ROOT / 'tests/pack/xe.py').read_text()
-        host.write('/usr/local/bin/xe', f'#!{sys.executable}\n{xe}', 0o755)
+        # The system's Python if there is one: what lies on another file system than / is not on the host.
+        python = '/usr/bin/python3' if os.path.exists('/usr/bin/python3') else os.path.realpath(sys.executable)
+        host.write('/usr/local/bin/xe', f'#!{python}\n{xe}', 0o755)
         host.write('/usr/local/bin/xe-toolstack-restart', '#!/bin/sh\necho restart-here >> /root/xe.log\n', 0o755)
         host.write('/usr/local/bin/sleep', '#!/bin/sh\n', 0o755)
         host.write('/root/xe.json', '')

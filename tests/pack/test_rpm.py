@@ -6,7 +6,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from conftest import new_host
+from conftest import needs, new_host
 from providers import LIST_70, LIST_83
 
 DROP_IN = '/etc/xapi.conf.d/zz-relvmoiscsi.conf'
@@ -38,11 +38,11 @@ def silent(done: subprocess.CompletedProcess) -> None:
 
 def leave_bytecode(host) -> None:
     """What Python 2 and 3 leave behind when they import the modules."""
-    host.run('python3', '-m', 'compileall', '-q', '/opt/xensource/sm/relvm', '/opt/xensource/sm/RELVMoISCSISR.py')
-    for name in ('RELVMoISCSISR.pyc', 'RELVMoISCSISR.pyo', 'relvm/errors.pyc', 'relvm/errors.pyo'):
+    for name in ('RELVMoISCSISR.pyc', 'RELVMoISCSISR.pyo', 'relvm/errors.pyc', 'relvm/errors.pyo',
+                 '__pycache__/RELVMoISCSISR.cpython-36.pyc', 'relvm/__pycache__/errors.cpython-36.opt-1.pyc',
+                 'relvm/__pycache__/errors.cpython-312.pyc'):
         host.write(f'/opt/xensource/sm/{name}', 'bytecode')
     host.write('/var/run/relvmoiscsi/attach.3600', '')
-    assert any('__pycache__' in name for name in host.files())
 
 
 @each_release
@@ -91,6 +91,7 @@ def test_install_upgrade_reinstall_erase(host, providers, pack, newer, key, rele
 
 @pytest.mark.parametrize('shell', ['/usr/bin/bash', '/usr/bin/dash', '/usr/bin/busybox'])
 def test_scriptlets_run_in_any_posix_shell(providers, pack, newer, shell):
+    needs(*(['busybox'] if 'busybox' in shell else []))
     host = new_host(shell)
     try:
         before = prepared(host, providers, '8.2')

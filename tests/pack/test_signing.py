@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from conftest import EPOCH, ROOT, UPDATES, Pack, build, unpack
+from conftest import EPOCH, ROOT, UPDATES, Pack, build, needs, unpack
 
 
 def gpg(home: Path, *words: object, check: bool = True, stdin: str = '') -> subprocess.CompletedProcess:
@@ -28,6 +28,7 @@ def make_key(home: Path, name: str, kind: str) -> str:
 @pytest.fixture(scope='module')
 def home():
     """A key ring with an RSA key of the vendor's and one of another kind. In a short path: gpg's agent listens there."""
+    needs('gpg')
     place = Path(tempfile.mkdtemp(prefix='gpg-', dir='/tmp'))
     place.chmod(0o700)
     yield place
@@ -133,6 +134,7 @@ def test_signed_twice_is_the_same(home, key, signed, tmp_path):
 
 def test_dnf_checks_every_signature(host, providers, signed, unpacked):
     """As xapi configures it for an update with a key."""
+    needs('dnf')
     host.rpm('-U', *providers.host('8.3'))
     shutil.copytree(unpacked['xs8'], host.path('/root/packages/update'))
     host.write('/etc/pki/rpm-gpg/RPM-GPG-KEY-relvmoiscsi', (signed.out / 'RPM-GPG-KEY-relvmoiscsi').read_bytes())

@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from conftest import Pack, build, copy_tree, unpack
+from conftest import Pack, build, copy_tree, needs, unpack
 
 # As xapi writes it for an update without a key (xapi_pool_update.ml).
 CONFIG = '''[main]
@@ -31,6 +31,7 @@ class Pool:
     """The one host, and how xapi treats it."""
 
     def __init__(self, host):
+        needs('dnf')
         self.host = host
         self.number = 0
 
