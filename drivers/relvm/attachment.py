@@ -122,11 +122,14 @@ class Attachment(object):
         lock = dom0.session_lock(self._iqn)
         lock.acquire()
         try:
-            if self._session_was_there:
-                self.sr.mpathmodule.reset(self.scsi_id, True)
+            try:
+                if self._session_was_there:
+                    self.sr.mpathmodule.reset(self.scsi_id, True)
+                else:
+                    self.sr.iscsi.detach(self.sr_uuid)
+            finally:
+                # detach() does this as well, but only after it could remove the multipath map
                 smcompat.drop_reference(self._iqn, self.sr_uuid)
-            else:
-                self.sr.iscsi.detach(self.sr_uuid)
         finally:
             lock.release()
 

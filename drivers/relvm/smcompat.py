@@ -157,11 +157,10 @@ def masked(text, hidden):
 
 def describe(error):
     """A sentence about an exception of sm."""
-    reason = getattr(error, 'reason', '')
-    code = getattr(error, 'code', None)
-    if reason and code is not None:
-        # CommandException: its str() is only strerror(code), and its command may hold a secret
-        return 'a command of sm failed with status %s: %s' % (code, str(reason).strip())
+    if isinstance(error, util.CommandException):
+        # its str() is strerror(status), which says nothing, and the arguments of its command may hold a secret
+        program = re.search(r'[\w./-]+', str(error.cmd))
+        return '%s failed with status %s: %s' % (program and program.group(0), error.code, str(error.reason).strip())
     return '%s: %s' % (error.__class__.__name__, error)
 
 

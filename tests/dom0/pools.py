@@ -4,8 +4,11 @@ from __future__ import absolute_import, division, print_function
 
 import contextlib
 import os
+import shutil
 import sys
+import tempfile
 
+from dom0 import native
 from dom0 import profile as profiles_module
 from dom0 import world as worlds
 from dom0.xapi import Xapi, XapiCrashed, XapiError
@@ -35,11 +38,26 @@ def profiles():
     return names or sorted(profiles_module.PROFILES)
 
 
+def interpreter():
+    """The interpreter behind a virtual environment. virtualenv's own for 2.7 does not start with -S, as dom0's programs do."""
+    prefix = getattr(sys, "real_prefix", None)
+    if prefix is None:
+        return sys.executable
+    return os.path.join(prefix, "bin", "python%d.%d" % sys.version_info[:2])
+
+
 def why_not(name):
     """Why a profile cannot be tested here, or None."""
-    if name == TREE:
-        return worlds.why_not_tree(os.environ[TREE])
-    return None
+    if name != TREE:
+        return None
+    if native.is_python3(os.environ[TREE]) != (sys.version_info[0] > 2):
+        return "SM_TREE is for Python %d" % (native.is_python3(os.environ[TREE]) + 2)
+    place = tempfile.mkdtemp()
+    try:
+        reason = worlds.why_not_loop(place)
+    finally:
+        shutil.rmtree(place)
+    return reason and "SM_TREE needs loop devices: " + reason
 
 
 class Pool(object):
@@ -47,10 +65,10 @@ class Pool(object):
 
     def __init__(self, directory, profile, multipath=False, mode="auto"):
         if profile == TREE:
-            self.world = worlds.World(directory, mode=mode, profile=None)
+            self.world = worlds.World(directory, mode=mode, profile=None, python=interpreter())
             self.world.install_sm(os.environ[TREE])
         else:
-            self.world = worlds.World(directory, mode=mode, profile=profile)
+            self.world = worlds.World(directory, mode=mode, profile=profile, python=interpreter())
         self.xapi = Xapi(self.world, multipath=multipath)
         self.xapi.start()
 
@@ -61,7 +79,11 @@ class Pool(object):
     @contextlib.contextmanager
     def wrapped(self, program, *arguments):
         """Drivers are started through a Python program meanwhile."""
-        self.xapi.wrapper = [self.world.python, program] + [str(argument) for argument in arguments]
+        command_line = self.world.driver_command(self.xapi.driver_script("relvmoiscsi"))[0]
+        if self.world.sm_tree:
+            # the machine's own root, as the driver of a real sm sees it
+            program = "/.host" + program
+        self.xapi.wrapper = [command_line[-2], program] + [str(argument) for argument in arguments]
         try:
             yield
         finally:

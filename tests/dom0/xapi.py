@@ -406,7 +406,8 @@ class Xapi(object):
             argument = argument.decode("utf-8")
         command_line, environment = self.world.driver_command(self.driver_script(kind))
         environment.update(env or {})
-        command_line = self.wrapper + command_line + [argument]
+        # a wrapper starts where the driver starts: inside what a real sm is given as its root
+        command_line = command_line[:-2] + self.wrapper + command_line[-2:] + [argument]
         process = subprocess.Popen(command_line, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                    cwd=self.world.root, close_fds=True)
         watchdog = threading.Timer(self.timeout, process.kill)
