@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""What the figures have to be. Each target is a ratio of, or a bound on, figures of one run of the benchmark."""
+
+import dataclasses
+import statistics
+
+MIB = 1024 * 1024
+
+
+@dataclasses.dataclass
+class Verdict:
+    """One target: what it says, the value, the bound (both as text), and whether it is met (None: not measured)."""
+    text: str
+    value: str
+    bound: str
+    met: object
+
+
+def median(values):
+    return statistics.median(values)
+
+
+class Figures:
+    """Every run of one benchmark.
+
+    timed     {(contestant's name, size): [measure.Timed]}
+    traced    {(contestant's name, size): measure.Traced}
+    baseline  [seconds] of `python3 -c 'import struct, zlib, re'`
+    """
+
+    def __init__(self):
+        self.timed = {}
+        self.traced = {}
+        self.baseline = []
+
+    def has(self, name, size):
+        return bool(self.timed.get((name, size)))
+
+    def sizes(self):
+        return sorted({size for _, size in self.timed})
+
+    def fsync_wait(self, name, size):
+        """Seconds that one run waits in fsync: measured inside for the engine, in the traced run for processes."""
+        runs = self.timed[name, size]
+        if runs[0].engine is not None:
+            return median([run.engine['fsync'] for run in runs])
+        trace = self.traced.get((name, size))
+        return trace.fsync_wait if trace else 0.0
+
+    def times(self, name, size):
+        """[seconds], without the waiting in fsync."""
+        runs = self.timed[name, size]
+        if runs[0].engine is not None:
+            return [run.engine['wall'] - run.engine['fsync'] for run in runs]
+        wait = self.fsync_wait(name, size)
+        return [run.wall - wait for run in runs]
+
+    def time(self, name, size):
+        return median(self.times(name, size))
+
+
+def judge(figures):
+    """[Verdict] of every target, in the order of their importance."""
+    sizes = figures.sizes()
+    small, large = sizes[0], sizes[-1]
+    found = []
+    for suffix, where in (('', 'loop device'), ('-file', 'image file')):
+        for name, factor, what in (('process', 1.0, 'whole job'), ('engine', 0.5, 'in-process')):
+            found.append(_against_vgimportclone(figures, name + suffix, large, factor, '%s, %s' % (what, where)))
+    engine = 'engine' if figures.has('engine', small) else 'engine-file'
+    process = 'process' if figures.has('process', small) else 'process-file'
+    found.append(_at_most('engine at %d VDI' % small, figures.time(engine, small) * 1000, 10, '%.1f ms'))
+    found.append(_at_most("process at %d VDI / python3 -c 'import struct, zlib, re'" % small,
+                          figures.time(process, small) / median(figures.baseline), 2, '%.2f'))
+    answers = {size: figures.timed[engine, size][0].engine for size in sizes}
+    found.append(_at_most('LUN writes at %d VDI' % small, sum(answers[small]['writes'].values()), 12, '%d'))
+    found.append(_constant('LUN writes of the LVM part', [answers[size]['in_lvm'] for size in sizes]))
+    found.append(_constant('flushes', [answers[size]['flushes'] for size in sizes]))
+    trace = figures.traced.get((process, large))
+    if trace is None:
+        found.append(Verdict('processes that a resign starts', 'not measured (no strace)', '0', None))
+    else:
+        found.append(_at_most('processes that a resign starts', trace.processes - 1, 0, '%d'))
+    if len(sizes) > 1:
+        step = sizes[-2]
+        allowed = 9.0 * (large / step) / 7
+        found.append(_at_most('engine at %d VDIs / at %d' % (large, step), figures.time(engine, large) / figures.time(engine, step),
+                              allowed, '%.2f'))
+    peak = median([run.peak for run in figures.timed[process, large]])
+    found.append(_at_most('peak memory at %d VDIs' % large, peak / MIB, 64, '%.1f MiB'))
+    return found
+
+
+def _against_vgimportclone(figures, name, size, factor, what):
+    text = 'resign (%s) at %d VDIs / vgimportclone' % (what, size)
+    if not figures.has('vgimportclone', size) or not figures.has(name, size):
+        return Verdict(text, 'not measured', '%.1f' % factor, None)
+    return _at_most(text, figures.time(name, size) / figures.time('vgimportclone', size), factor, '%.2f')
+
+
+def _at_most(text, value, bound, pattern):
+    return Verdict(text, pattern % value, 'at most ' + pattern % bound, value <= bound)
+
+
+def _constant(text, values):
+    return Verdict(text, ', '.join(map(str, values)), 'the same at every size', len(set(values)) == 1)
