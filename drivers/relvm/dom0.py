@@ -20,6 +20,7 @@ DEV = '/dev'
 SYS = '/sys'
 RUN_DIR = '/var/run/relvmoiscsi'
 LVM_LOCK_DIR = '/var/lock/lvm'
+LVM_CONF = '/etc/lvm/lvm.conf'
 
 # Seconds to wait for any lock, and between two looks
 LOCK_TIMEOUT = 60
@@ -237,9 +238,9 @@ def vg_lock(vg_name):
 
 
 def lvm_lock_dir():
-    """LVM's locking_dir, as lvm.conf has it."""
-    configured = re.search(r'^[ \t]*locking_dir[ \t]*=[ \t]*"([^"]+)"', _read('/etc/lvm/lvm.conf'), re.M)
-    if configured and LVM_LOCK_DIR == '/var/lock/lvm' and os.path.isdir(configured.group(1)):
+    """LVM's locking_dir: what lvm.conf says, otherwise the usual one."""
+    configured = re.search(r'^[ \t]*locking_dir[ \t]*=[ \t]*"([^"]+)"', _read(LVM_CONF), re.M)
+    if configured and os.path.isdir(configured.group(1)):
         return configured.group(1)
     return LVM_LOCK_DIR
 
