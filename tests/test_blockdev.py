@@ -168,7 +168,7 @@ def test_missing_file(tmpdir, opened):
 
 def test_directory(tmpdir, opened):
     before = descriptors()
-    with pytest.raises(errors.DeviceMissing):
+    with pytest.raises(errors.NotADisk):
         opened(tmpdir)
     with pytest.raises(errors.Refused):
         opened(tmpdir, False).read(0, 512)

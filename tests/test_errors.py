@@ -46,14 +46,14 @@ def test_printable(value, expected):
 
 def test_hostile_fields():
     error = errors.NotAnSR(vg='\x1b]0;x\x07%s%(vg)s')
-    assert str(error) == 'the VG on this LUN is \\x1b]0;x\\x07%s%(vg)s, which is not an LVHD SR (VG_XenStorage-<uuid>).'
+    assert error.sentence() == 'the VG on this LUN is \\x1b]0;x\\x07%s%(vg)s, which is not an LVHD SR (VG_XenStorage-<uuid>)'
 
 
 def test_unicode_fields():
     """What comes by XML-RPC is Unicode on every Python."""
     assert 'caf\\xe9' in str(errors.BadSCSIid(scsi_id=u'caf\xe9'))
-    mixed = str(errors.WrongLUN(device='/dev/\xc3\xa9', found=u'\u4e2d', wanted=7))
-    assert mixed == '/dev/\\xc3\\xa9 reports the SCSI id \\u4e2d, not 7.'
+    mixed = errors.WrongLUN(device='/dev/\xc3\xa9', found=u'\u4e2d', wanted=7).sentence()
+    assert mixed == '/dev/\\xc3\\xa9 reports the SCSI id \\u4e2d, not 7'
 
 
 def test_current():

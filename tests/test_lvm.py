@@ -594,7 +594,7 @@ REFUSED = [
     (errors.BadText, 'physical_volumes', 'no PVs',
      [('physical_volumes {', 'logical_volumes {'), ('logical_volumes {\n\nMGT', 'physical_volumes = 1 tags {\n\nMGT')]),
     (errors.ManyPVs, 'dpv111', 'two PVs', [('physical_volumes {\n', 'physical_volumes {\n' + SECOND_PV)]),
-    (errors.ForeignField, 'MISSING', 'PV missing',
+    (errors.MissingPV, 'dpv000', 'PV missing',
      [('status = ["ALLOCATABLE"]\nflags = []', 'status = ["ALLOCATABLE"]\nflags = ["MISSING"]')]),
     (errors.ForeignField, 'EXPORTED', 'PV exported', [('["ALLOCATABLE"]', '["ALLOCATABLE", "EXPORTED"]')]),
     (errors.ForeignField, 'surprise', 'unknown in PV', [('pe_count = 90', 'pe_count = 90\nsurprise { }')]),

@@ -247,7 +247,7 @@ def test_names_that_sm_can_hold_are_taken(char):
     ('type', 'user', ''), ('type', 'system', ''), ('type', '', ''), ('type', 'suspend', ''), ('type', 'crashdump', ''),
     ('type', 'ha_statefile', 'ha_statefile'), ('type', 'redo_log', 'redo_log'), ('type', 'metadata', 'metadata'),
     ('metadata_of_pool', '', ''), ('metadata_of_pool', 'OpaqueRef:NULL', ''),
-    ('metadata_of_pool', 'OpaqueRef:%s' % FIRST.decode('ascii'), ''),
+    ('metadata_of_pool', 'OpaqueRef:%s' % FIRST.decode('ascii'), 'metadata of a pool'), ('type', 'cbt_metadata', 'cbt_metadata'),
     ('metadata_of_pool', FIRST.decode('ascii'), 'metadata of a pool')])
 def test_types_that_are_never_kept(field, value, said):
     sr = Sr(1)

@@ -136,7 +136,7 @@ def test_names_of_users_are_no_leftovers(written):
     assert verify.leftovers(understood(written(sr)), {UUID: None}) == []
 
 
-@pytest.mark.parametrize('field', ['type', 'snapshot_time', 'snapshot_of'])
+@pytest.mark.parametrize('field', ['snapshot_of', 'metadata_of_pool'])
 def test_fields_of_a_record_are_live(field, written):
     sr = shapes.one()
     sr.add('x', **{field: UUID})

@@ -250,13 +250,13 @@ def test_header_with_a_wrong_checksum():
     assert 'header is damaged' in str(caught.value)
 
 
-@pytest.mark.parametrize('entries', [4, 128, 129, (SIZE - 1536 - 512) // 4])
+@pytest.mark.parametrize('entries', [4, 128, 129, 1 << 20])
 def test_bat_up_to_the_footer(entries):
     data = header(single(), damage.put(28, struct.pack(U32, entries)))
     assert disk(data).entries == entries
 
 
-@pytest.mark.parametrize('size', [512, 4096, 64 * MIB])
+@pytest.mark.parametrize('size', [512, 4096, 2 * MIB])
 def test_other_block_sizes(size):
     data = header(single(), damage.put(32, struct.pack(U32, size)), damage.put(28, struct.pack(U32, 8 * MIB // size or 1)))
     assert disk(data).block_size == size

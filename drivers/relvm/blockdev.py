@@ -58,7 +58,10 @@ class Device(object):
         self._file = None
         self._buffers = {}
         try:
-            self.is_block = stat.S_ISBLK(os.stat(path)[stat.ST_MODE])
+            mode = os.stat(path)[stat.ST_MODE]
+            if not stat.S_ISBLK(mode) and not stat.S_ISREG(mode):
+                raise errors.NotADisk(device=path, kind='a file of another kind')
+            self.is_block = stat.S_ISBLK(mode)
             self.fd = os.open(path, self._flags())
         except OSError:
             self._refuse_open(sys.exc_info()[1])

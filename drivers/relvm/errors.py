@@ -32,17 +32,26 @@ class ResignError(Exception):
 
     def sentence(self):
         """What is wrong, without the advice. Printable ASCII whatever was on the LUN."""
-        # each field by itself: on Python 2 bytes and Unicode do not mix
-        return printable(self.text % dict([(name, printable(value)) for name, value in self.fields.items()]))
+        return printable(self.text % self._words())
 
     def __str__(self):
         if self.advice:
-            return '%s. %s.' % (self.sentence(), printable(self.advice % self.fields))
+            return '%s. %s.' % (self.sentence(), printable(self.advice % self._words()))
         return self.sentence() + '.'
+
+    def _words(self):
+        # each field by itself: on Python 2 bytes and Unicode do not mix
+        return dict([(name, printable(value)) for name, value in self.fields.items()])
 
 
 class Refused(ResignError):
     """The LUN stays as it is."""
+
+
+# Advice that several reasons share.
+NEW_CLONE = 'Make a new clone. If that one is refused as well, the original has the same fault'
+REPAIR_VDI = 'Repair or remove this VDI on the original and clone again'
+UDEV = 'The device links of this host are out of date or two LUNs have one id: rescan the bus, and compare with the array'
 
 
 class Interrupted(ResignError):
@@ -74,6 +83,7 @@ def printable(value):
 
 class DeviceMissing(Refused):
     text = 'cannot open %(device)s: %(cause)s'
+    advice = 'Check the path, and that the LUN is attached to this host'
 
 
 class DeviceBusy(Refused):
@@ -88,10 +98,12 @@ class DeviceReadOnly(Refused):
 
 class BlockSize(Refused):
     text = '%(device)s has logical blocks of %(size)s bytes; only 512 are supported'
+    advice = 'Let the array present the LUN with 512-byte blocks (512n or 512e)'
 
 
 class ReadFailed(Refused):
     text = 'reading %(length)s bytes at offset %(offset)s of %(device)s failed: %(cause)s'
+    advice = "Look for errors of this disk in the host's kernel log and on the array"
 
 
 class HolderPresent(Refused):
@@ -101,6 +113,7 @@ class HolderPresent(Refused):
 
 class NotADisk(Refused):
     text = '%(device)s is not a whole disk but %(kind)s'
+    advice = 'Name the LUN itself'
 
 
 class WriteFailed(Interrupted):
@@ -119,21 +132,25 @@ class ReadBackFailed(Interrupted):
 
 class NoLabel(Refused):
     text = 'no SR on this LUN: it has no LVM label'
+    advice = 'Check that this is the LUN you mean and that the array has copied all of it'
     sm_error = 'LVMNoVolume'
 
 
 class ManyLabels(Refused):
     text = 'LVM labels in sectors %(sectors)s of the first four; one label, in sector 1, is expected'
+    advice = 'Another tool was here; make a new clone'
     sm_error = 'LVMNoVolume'
 
 
 class BadLabel(Refused):
     text = 'the LVM label is not understood: %(what)s'
+    advice = NEW_CLONE
     sm_error = 'LVMNoVolume'
 
 
 class BadArea(Refused):
     text = 'the LVM metadata area at offset %(offset)s is not understood: %(what)s'
+    advice = NEW_CLONE
     sm_error = 'LVMNoVolume'
 
 
@@ -151,21 +168,31 @@ class InterruptedCommand(Refused):
 
 class BadText(Refused):
     text = 'the LVM metadata text is not understood: %(what)s'
+    advice = NEW_CLONE
     sm_error = 'LVMNoVolume'
 
 
 class NotAnSR(Refused):
     text = 'the VG on this LUN is %(vg)s, which is not an LVHD SR (VG_XenStorage-<uuid>)'
+    advice = 'It belongs to somebody else and is left alone; check that this is the LUN you mean'
     sm_error = 'LVMNoVolume'
 
 
 class ManyPVs(Refused):
     text = 'the VG %(vg)s spans %(count)s PVs (%(pvs)s); an SR on one LUN is expected'
+    advice = 'An SR on several LUNs cannot be resigned'
+    sm_error = 'LVMOneLUN'
+
+
+class MissingPV(Refused):
+    text = 'the VG %(vg)s has lost PVs: %(pvs)s'
+    advice = "Half an SR cannot be resigned; bring the original's PVs back (vgextend --restoremissing) and clone again"
     sm_error = 'LVMOneLUN'
 
 
 class WrongPV(Refused):
     text = 'the label says PV %(label)s, the metadata text says %(text)s'
+    advice = NEW_CLONE
     sm_error = 'LVMNoVolume'
 
 
@@ -176,15 +203,17 @@ class Exported(Refused):
 
 class ForeignField(Refused):
     text = '%(place)s has %(field)s = %(value)s, which an SR does not have'
-    advice = 'Somebody else owns this VG, or a newer LVM wrote it'
+    advice = 'Somebody else owns this VG, or a newer LVM wrote it; detach it there, or make a new clone'
 
 
 class UnknownSegment(Refused):
     text = 'the LV %(lv)s has a segment of type %(type)s; only linear LVs are supported'
+    advice = 'Remove the LV from the original, or make it linear, and clone again'
 
 
 class BadExtents(Refused):
     text = 'the extents of LV %(lv)s are not understood: %(what)s'
+    advice = NEW_CLONE
 
 
 class TooSmall(Refused):
@@ -232,16 +261,19 @@ class NoMGT(Refused):
 
 class BadMGT(Refused):
     text = 'the SR metadata volume (MGT) is not understood: %(what)s'
+    advice = NEW_CLONE
     sm_error = 'MetadataError'
 
 
 class MGTVersion(Refused):
     text = 'the SR metadata volume (MGT) has version %(version)s; 1:2 is expected'
+    advice = 'Attach the original with a current release, which brings it up to date, and clone again'
     sm_error = 'MetadataError'
 
 
 class WrongSRUuid(Refused):
     text = 'the metadata volume says SR %(mgt)s, the VG name says %(vg)s'
+    advice = NEW_CLONE
     sm_error = 'MetadataError'
 
 
@@ -251,7 +283,8 @@ class NoRoomForLog(Refused):
 
 
 class DuplicateVDI(Refused):
-    text = 'two %(what)s carry the VDI uuid %(uuid)s'
+    text = 'two objects carry the uuid %(uuid)s: %(what)s'
+    advice = 'Remove one of them on the original and clone again'
     sm_error = 'MetadataError'
 
 
@@ -261,37 +294,43 @@ class Journals(Refused):
 
 
 class UnknownVolume(Refused):
-    text = 'the LV %(lv)s has the prefix of a VDI, but no VDI uuid'
+    text = 'the LV %(lv)s is named or tagged like a volume of sm, but is none that sm makes'
     advice = 'Remove or rename it on the original and clone again'
 
 
 class Qcow2(Refused):
     text = 'the SR has QCOW2 volumes, which are not supported: %(lvs)s'
+    advice = 'Clone an SR that has VHDs only'
 
 
 class BadVHD(Refused):
     text = 'the VHD in LV %(lv)s is not understood: %(what)s'
+    advice = REPAIR_VDI
 
 
 class BadLocator(Refused):
-    text = 'the VHD in LV %(lv)s has a parent locator that is not understood: %(what)s'
+    text = 'the VHD in LV %(lv)s has a parent name or locator that is not understood: %(what)s'
+    advice = REPAIR_VDI
 
 
 class ParentMissing(Refused):
     text = 'the parent of LV %(lv)s, %(parent)s, is not on this LUN'
+    advice = 'The original cannot read this VDI either; remove it there and clone again'
 
 
 class ParentMismatch(Refused):
     text = 'LV %(lv)s names %(parent)s as its parent, but carries the unique id of another VHD'
+    advice = REPAIR_VDI
 
 
 class BadChain(Refused):
     text = 'the VHD chain of LV %(lv)s %(what)s'
+    advice = REPAIR_VDI
 
 
 class DroppedHasChildren(Refused):
     text = 'the VDI %(uuid)s would be dropped (%(why)s), but %(children)s depend on it'
-    advice = 'Make the original free of it and clone again'
+    advice = 'Make them independent of it on the original and clone again'
 
 
 class NothingLeft(Refused):
@@ -306,6 +345,7 @@ class Unsound(Refused):
 
 class SameUuid(Refused):
     text = 'the LUN already carries the uuid %(uuid)s'
+    advice = 'Leave the choice of the uuid to sr-create'
 
 
 # The pool. Used by the driver.
@@ -323,6 +363,7 @@ class Original(Refused):
 
 class WrongLUN(Refused):
     text = '%(device)s reports the SCSI id %(found)s, not %(wanted)s'
+    advice = UDEV
 
 
 class ManyDevices(Refused):
@@ -337,11 +378,13 @@ class MapPresent(Refused):
 
 class BadSCSIid(Refused):
     text = '%(scsi_id)s cannot be a SCSI id'
+    advice = 'sr-probe without SCSIid lists the LUNs of the target'
     sm_error = 'ConfigSCSIid'
 
 
 class LUNMissing(Refused):
     text = 'the target does not present a LUN with the SCSI id %(scsi_id)s'
+    advice = 'Map the clone to this host on the array; sr-probe without SCSIid lists what the target presents'
     sm_error = 'ConfigSCSIid'
 
 
@@ -363,6 +406,7 @@ class LockTimeout(Refused):
 
 class SRUuidTaken(Refused):
     text = 'the SR uuid %(uuid)s is used on another LUN'
+    advice = 'Leave the choice of the uuid to sr-create'
 
 
 class JudgeDisagrees(ResignError):

@@ -9,10 +9,14 @@ from relvm.octets import text
 
 UUID = re.compile('[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}')
 
+
 # lib/uuid/uuid.c of LVM2: 32 characters of this alphabet, grouped 6-4-4-4-4-4-6 in texts
 LVM_ID_ALPHABET = '0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'
 LVM_ID_GROUPS = (6, 4, 4, 4, 4, 4, 6)
 LVM_ID = re.compile('[0-9a-zA-Z!#]{6}-(?:[0-9a-zA-Z!#]{4}-){5}[0-9a-zA-Z!#]{6}')
+
+# The same in a label, without dashes
+PV_UUID = re.compile('[0-9a-zA-Z!#]{32}\\Z')
 
 
 def is_uuid(string):

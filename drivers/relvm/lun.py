@@ -76,6 +76,8 @@ class Placement(object):
         self.area = lvm.Area(device, offset, size)
         if self.area.empty:
             raise errors.NoVolumeGroup(pv=self.label.pv_uuid)
+        if self.area.text.find('\0') != len(self.area.text) - 1:
+            raise errors.BadText(what='it does not end in one NUL')
 
 
 class Lun(object):
@@ -104,11 +106,17 @@ class Lun(object):
         vg = self.vg
         if vg.pv_id.replace('-', '') != self.label.pv_uuid:
             raise errors.WrongPV(label=self.label.pv_uuid, text=vg.pv_id)
+        status = vg.section.strings('status')
+        for name in ('READ', 'WRITE'):
+            if name not in status:
+                raise errors.ForeignField(place='the VG', field='status', value='%s, but not %s' % (', '.join(status), name))
         for what, needed in (('PV label', self.label.device_size), ('VG', vg.dev_size)):
             if needed > self.device.size:
                 raise errors.TooSmall(size=self.device.size, what=what, needed=needed)
         if self.area.offset + self.area.size > vg.pe_start:
             raise errors.BadArea(offset=self.area.offset, what='it overlaps the extents of the VG')
+        if self.label.data_area != (vg.pe_start, 0):
+            raise errors.BadLabel(what='its data area is at %d, that of the metadata text at %d' % (self.label.data_area[0], vg.pe_start))
 
     def _sort_volumes(self):
         self._vdi_lvs = []
@@ -118,14 +126,16 @@ class Lun(object):
         qcow2 = []
         for lv in self.vg.order:
             match = _VDI.match(lv.name)
-            if match:
-                self._vdi_lvs.append((match.group(1), match.group(2), lv))
-            elif TAG_JOURNAL in lv.tags or TAG_RESIZE_JOURNAL in lv.tags or _JOURNAL.match(lv.name):
+            if TAG_JOURNAL in lv.tags or TAG_RESIZE_JOURNAL in lv.tags or _JOURNAL.match(lv.name):
                 journals.append(lv.name)
             elif lv.name.startswith('QCOW2-'):
                 qcow2.append(lv.name)
-            elif _CBT.match(lv.name) or TAG_CBT in lv.tags:
+            elif _CBT.match(lv.name):
                 self.cbt_logs.append(lv)
+            elif TAG_CBT in lv.tags:
+                raise errors.UnknownVolume(lv=lv.name)
+            elif match:
+                self._vdi_lvs.append((match.group(1), match.group(2), lv))
             elif lv.name.startswith('VHD-') or lv.name.startswith('LV-'):
                 raise errors.UnknownVolume(lv=lv.name)
             elif lv.name != mgt.LV_NAME:
@@ -170,7 +180,9 @@ class Lun(object):
         self.order = []
         for kind, uuid, lv in self._vdi_lvs:
             if uuid in self.vdis:
-                raise errors.DuplicateVDI(what='LVs', uuid=uuid)
+                raise errors.DuplicateVDI(what='the LVs %s and %s' % (self.vdis[uuid].lv.name, lv.name), uuid=uuid)
+            if uuid == self.vg.sr_uuid:
+                raise errors.DuplicateVDI(what='the SR and the LV %s' % lv.name, uuid=uuid)
             disk = None
             if kind == 'VHD':
                 disk = vhd.Disk(lv.name, self.vg.lv_size(lv), self.reader(lv, ahead))
@@ -179,7 +191,7 @@ class Lun(object):
             if record is None:
                 self.report.append('the LV %s has no record in the metadata volume' % lv.name)
             elif record.fields['vdi_type'] != {'VHD': 'vhd', 'LV': 'aio'}[kind]:
-                self.report.append('the record of %s says type %s' % (lv.name, record.fields['vdi_type']))
+                self.report.append('the record of %s says type %s; the record is set right' % (lv.name, record.fields['vdi_type']))
             vdi = Vdi(uuid, lv, disk, record)
             self.vdis[uuid] = vdi
             self.order.append(vdi)
@@ -192,6 +204,8 @@ class Lun(object):
             if vdi.disk is None or vdi.disk.parent is None:
                 continue
             name = '%s-%s' % vdi.disk.parent
+            if len(vdi.disk.names) == 1:
+                raise errors.BadLocator(lv=vdi.lv.name, what='there is no locator')
             if vdi.disk.sr_uuid not in (None, self.vg.sr_uuid):
                 raise errors.BadLocator(lv=vdi.lv.name, what='it names SR %s' % vdi.disk.sr_uuid)
             parent = self.vdis.get(vdi.disk.parent[1])

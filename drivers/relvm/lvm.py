@@ -60,6 +60,10 @@ RAW_LOCATION = 24
 INITIAL_CRC = 0xf597a6cf
 ALIGNMENT = 4096
 MAX_AREA = 1 << 30
+# An SR's text of 12,000 LVs. Three texts have to fit the 10 MiB that sm gives the area, and reading costs memory
+MAX_TEXT = 1 << 22
+# LVM counts in 32 bits, a resign adds 2, and the smaller number is the older text
+MAX_SEQNO = (1 << 32) - 3
 VG_PREFIX = 'VG_XenStorage-'
 EXPORTED = 'EXPORTED'
 
@@ -77,7 +81,9 @@ _LV_KEYS = frozenset(('id', 'status', 'flags', 'tags', 'creation_time', 'creatio
 _SEGMENT_KEYS = frozenset(('start_extent', 'extent_count', 'type', 'stripe_count', 'stripe_size', 'stripes', 'tags'))
 _VG_STATUS = ('RESIZEABLE', 'READ', 'WRITE', EXPORTED)
 _PV_STATUS = ('ALLOCATABLE',)
+_PV_MISSING = 'MISSING'
 _LV_STATUS = ('READ', 'WRITE', 'VISIBLE')
+_LV_NEEDS = ('READ', 'VISIBLE')
 
 
 def crc(data):
@@ -109,6 +115,8 @@ class Label(object):
         if header != LABEL_HEAD:
             raise errors.BadLabel(what='PV header at offset %d' % header)
         self.pv_uuid = text(raw[32:64])
+        if not identity.PV_UUID.match(self.pv_uuid):
+            raise errors.BadLabel(what='its PV UUID has characters that LVM does not write')
         self.device_size = struct.unpack('<Q', raw[64:72])[0]
         data_areas, position = self._areas(72)
         self._area_at = position
@@ -186,6 +194,8 @@ class Area(object):
             raise errors.InterruptedCommand()
         if not AREA_HEADER <= self.text_offset < size or length > size - AREA_HEADER:
             self._bad('text at %d with size %d' % (self.text_offset, length))
+        if length > MAX_TEXT:
+            self._bad('a text of %d bytes; %d are read at most' % (length, MAX_TEXT))
         data = octets('')
         for place, count in ring_pieces(self.text_offset, length, size):
             data += device.read_any(offset + place, count)
@@ -255,11 +265,11 @@ class LogicalVolume(object):
         self.section = section
         self.name = section.name
         place = 'the LV %s' % self.name
-        if not _LV_NAME.match(self.name):
+        if not _LV_NAME.match(self.name) or self.name in ('.', '..'):
             raise errors.BadText(what='the LV name %s' % self.name)
         self.id = _lvm_id(section, place)
         _check_keys(section, place, _LV_KEYS, 'segment')
-        status = _check_status(section, place, _LV_STATUS)
+        status = _check_status(section, place, _LV_STATUS, _LV_NEEDS)
         self.writable = 'WRITE' in status
         self.tags = section.strings('tags')
         self.segments = []
@@ -267,6 +277,8 @@ class LogicalVolume(object):
         subs = section.sections()
         if count != len(subs):
             raise errors.BadExtents(lv=self.name, what='%d segments, %d said' % (len(subs), count))
+        if not subs:
+            raise errors.BadExtents(lv=self.name, what='it has no segment')
         for number in range(count):
             self.segments.append(self._segment(section.section('segment%d' % (number + 1)), pv_name))
         self.segments.sort()
@@ -319,10 +331,12 @@ class VolumeGroup(object):
         _check_keys(section, place, _VG_KEYS.union(('system_id', 'lock_type', 'lock_args')))
         self.id = _lvm_id(section, place)
         self.seqno = section.number('seqno')
+        if self.seqno > MAX_SEQNO:
+            raise errors.BadText(what='seqno %d' % self.seqno)
         entry = section.value('format')
         if entry is not None and entry.data != 'lvm2':
             raise errors.ForeignField(place=place, field='format', value=entry.data)
-        self.exported = EXPORTED in _check_status(section, place, _VG_STATUS)
+        self.exported = EXPORTED in _check_status(section, place, _VG_STATUS, ())
         self.extent_size = section.number('extent_size') * SECTOR
         if not SECTOR <= self.extent_size <= 1 << 40:
             raise errors.BadText(what='extent_size %d' % self.extent_size)
@@ -338,13 +352,16 @@ class VolumeGroup(object):
 
     def _read_pv(self):
         pvs = self.section.section('physical_volumes').sections()
+        missing = [pv.string('id') for pv in pvs if _PV_MISSING in pv.strings('flags') + pv.strings('status')]
+        if missing:
+            raise errors.MissingPV(vg=self.name, pvs=', '.join(missing))
         if len(pvs) != 1:
             ids = [pv.string('id') for pv in pvs]
             raise errors.ManyPVs(vg=self.name, count=len(pvs), pvs=', '.join(ids))
         self.pv = pv = pvs[0]
         place = 'the PV'
         _check_keys(pv, place, _PV_KEYS)
-        _check_status(pv, place, _PV_STATUS)
+        _check_status(pv, place, _PV_STATUS, ())
         self.pv_id = _lvm_id(pv, place)
         self.pv_device = ''
         if pv.value('device') is not None:
@@ -412,11 +429,14 @@ def _check_keys(section, place, allowed, numbered=None):
         raise errors.ForeignField(place=place, field=name, value=value)
 
 
-def _check_status(section, place, allowed):
+def _check_status(section, place, allowed, needed):
     status = section.strings('status')
     for name in status:
         if name not in allowed:
             raise errors.ForeignField(place=place, field='status', value=name)
+    for name in needed:
+        if name not in status:
+            raise errors.ForeignField(place=place, field='status', value='%s, but not %s' % (', '.join(status), name))
     flags = section.strings('flags')
     if flags:
         raise errors.ForeignField(place=place, field='flags', value=', '.join(flags))

@@ -30,8 +30,13 @@ SR_SECTORS = 4
 RECORDS_AT = SR_SECTORS * SECTOR
 RECORD_SIZE = 2 * SECTOR
 XML_HEADER = '<?xml version="1.0" ?>'
-# VDI types that are never copied: a second heartbeat, a second redo log, a foreign pool database
-DROPPED_TYPES = ('ha_statefile', 'redo_log', 'metadata')
+# VDI types that are never copied: a second heartbeat, a second redo log, a foreign pool database, a stale map of changed blocks
+DROPPED_TYPES = ('ha_statefile', 'redo_log', 'metadata', 'cbt_metadata')
+# The other types that xapi knows (idl/datamodel.ml, vdi_type)
+KEPT_TYPES = ('system', 'user', 'ephemeral', 'suspend', 'crashdump', 'rrd', 'pvs_cache')
+NO_POOL = ('', 'OpaqueRef:NULL')
+# Records of 16,000 VDIs; sm's limit is a thousand. Reading costs memory
+MAX_USED = 1 << 24
 
 _HEADER = re.compile(r'XSSM:([0-9]{1,10}) *:([0-9]+):([0-9]+)[ \0]*\Z')
 _SR = re.compile(re.escape(XML_HEADER) + r'((?:<[a-z_]+>[^<>]*</[a-z_]+>)*)[ \0]*\Z')
@@ -53,6 +58,23 @@ _CHARACTER = re.compile('[\t\n\r -\x7f]|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\
                         '\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2}|'
                         '([\x00-\xff])[\x80-\xbf]*')
 _REPLACEMENT = '\xef\xbf\xbd'
+_FLAG = re.compile(r'[0-9]{1,9}\Z')
+_ANY = re.compile('')
+# The fields of sector B and what they hold; sm's scan fails without the needed ones
+_FIELDS = {
+    'uuid': _ANY,
+    'is_a_snapshot': _FLAG,
+    'read_only': _FLAG,
+    'managed': _FLAG,
+    'deleted': _FLAG,
+    'type': re.compile('(?:%s)\\Z' % '|'.join(DROPPED_TYPES + KEPT_TYPES)),
+    'vdi_type': _ANY,
+    'snapshot_of': _ANY,
+    'snapshot_time': re.compile(r'[0-9TZ:.-]*\Z'),
+    'metadata_of_pool': _ANY,
+    'offset': re.compile(r'[0-9]*\Z'),
+}
+_NEEDED = ('is_a_snapshot', 'read_only', 'managed', 'type')
 
 
 class Record(object):
@@ -100,6 +122,17 @@ class Record(object):
     def _bad(self, what):
         raise errors.BadMGT(what='the VDI record at offset %d %s' % (self.offset, what))
 
+    def check(self):
+        """Raises BadMGT unless a VDI's record has all that sm's scan asks of it, and nothing that is not known here."""
+        for name in self.order:
+            if name not in _FIELDS:
+                self._bad('has the unknown field %s' % name)
+            if not _FIELDS[name].match(self.fields[name]):
+                self._bad('has %s %s' % (name, self.fields[name]))
+        for name in _NEEDED:
+            if name not in self.fields:
+                self._bad('has no %s' % name)
+
     def is_snapshot(self):
         return int(self.fields.get('is_a_snapshot') or '0') != 0
 
@@ -108,8 +141,7 @@ class Record(object):
         kind = self.fields.get('type', '')
         if kind in DROPPED_TYPES:
             return 'its type is %s' % kind
-        pool = self.fields.get('metadata_of_pool', '')
-        if pool and not pool.startswith('OpaqueRef:'):
+        if self.fields.get('metadata_of_pool', '') not in NO_POOL:
             return 'it holds the metadata of a pool'
         return ''
 
@@ -152,7 +184,7 @@ class Metadata(object):
         head = text(read(0, SECTOR))
         match = _HEADER.match(head)
         if match is None:
-            raise errors.BadMGT(what='its header is %s' % head[:32].rstrip())
+            raise errors.BadMGT(what='its header is %s' % (head[:32].rstrip(' \0') or 'empty'))
         version = '%s:%s' % match.group(2, 3)
         if version != '1:2':
             raise errors.MGTVersion(version=version)
@@ -160,18 +192,23 @@ class Metadata(object):
         self.used = int(match.group(1))
         if self.used < RECORDS_AT or self.used > size or (self.used - RECORDS_AT) % RECORD_SIZE:
             raise errors.BadMGT(what='its header says that %d of %d bytes are in use' % (self.used, size))
+        if self.used > MAX_USED:
+            raise errors.BadMGT(what='its header says that %d bytes are in use; %d are read at most' % (self.used, MAX_USED))
         self.raw = raw = head + text(read(SECTOR, self.used - SECTOR))
         match = _SR.match(raw[SECTOR:2 * SECTOR])
         if match is None:
             raise errors.BadMGT(what='the SR record is not of the known form')
-        fields = dict([(name, value) for name, value, _ in _FIELD.findall(match.group(1))])
-        if sorted(fields) != ['allocation', 'uuid']:
-            raise errors.BadMGT(what='the SR record has the fields %s' % ', '.join(sorted(fields)))
-        self.sr_uuid, self.allocation = fields['uuid'], fields['allocation']
+        fields = _FIELD.findall(match.group(1))
+        names = [name for name, _, _ in fields]
+        names.sort()
+        if names != ['allocation', 'uuid'] or [name for name, _, closing in fields if name != closing]:
+            raise errors.BadMGT(what='the SR record has the fields %s' % ', '.join(names))
+        values = dict([(name, value) for name, value, _ in fields])
+        self.sr_uuid, self.allocation = values['uuid'], values['allocation']
         if not identity.is_uuid(self.sr_uuid):
             raise errors.BadMGT(what='the SR uuid is %s' % self.sr_uuid)
         if self.allocation not in ('thick', 'thin'):
-            raise errors.BadMGT(what='the allocation is %s' % self.allocation)
+            raise errors.BadMGT(what='the allocation is %s' % (self.allocation or 'empty'))
         label = _LABEL.match(raw[2 * SECTOR:3 * SECTOR])
         description = _DESCRIPTION.match(raw[3 * SECTOR:4 * SECTOR])
         if label is None or description is None:
@@ -188,8 +225,11 @@ class Metadata(object):
         for record in self.records:
             if record.deleted:
                 continue
+            record.check()
             if record.uuid in found:
-                raise errors.DuplicateVDI(what='records of the metadata volume', uuid=record.uuid)
+                raise errors.DuplicateVDI(what='two records of the metadata volume', uuid=record.uuid)
+            if record.uuid == self.sr_uuid:
+                raise errors.DuplicateVDI(what='the SR and the VDI record at offset %d' % record.offset, uuid=record.uuid)
             found[record.uuid] = record
         return found
 

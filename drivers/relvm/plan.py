@@ -75,6 +75,9 @@ class Plan(object):
             if vdi.children and _never_kept(vdi):
                 raise errors.DroppedHasChildren(uuid=vdi.uuid, why=reasons[vdi.uuid],
                                                 children=', '.join([child.lv.name for child in vdi.children]))
+        for vdi in self.kept:
+            if vdi.parent is not None and not vdi.parent.hidden:
+                raise errors.BadChain(lv=vdi.lv.name, what='passes through %s, which is not hidden' % vdi.parent.lv.name)
         self.removed = []
         for lv in self.lun.cbt_logs:
             self.removed.append((lv.name, 'a log of changed blocks, which would corrupt the next incremental backup'))

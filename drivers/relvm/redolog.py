@@ -39,6 +39,8 @@ BODY = '<QII32sQQIQ'
 HEAD_SIZE = 512
 RUN = '<QI'
 RUN_HEAD = struct.calcsize(RUN)
+# A log of more was not written here: the largest SR that is resigned (lvm.MAX_TEXT, mgt.MAX_USED) needs less
+MAX_LENGTH = 1 << 25
 
 
 def _crc(data):
@@ -81,7 +83,7 @@ def load(lun_reader, size, device_size):
         return None
     length, checksum, count, pv_uuid, offset, area, text_crc, area_size = \
         struct.unpack(BODY, raw[start:start + struct.calcsize(BODY)])
-    if length % lvm.SECTOR or length > size - HEAD_SIZE:
+    if length % lvm.SECTOR or length > min(size - HEAD_SIZE, MAX_LENGTH):
         return None
     body = octets('')
     if length:
@@ -103,6 +105,35 @@ def load(lun_reader, size, device_size):
     return Log(text(pv_uuid), (offset, area), text_crc, area_size, runs)
 
 
+def strays(log, vg, lv):
+    """True if a log could change anything but the contents of volumes: a forged one, since none that is written here does.
+
+    vg: the lvm.VolumeGroup of the staged text; lv: its MGT. All that a forged log can still do is to write to the volumes of the
+    LUN that it is on, which whoever forged it could do without it.
+    """
+    if log.area_size % lvm.SECTOR or lvm.AREA_OFFSET + log.area_size > vg.pe_start:
+        return True
+    if lvm.AREA_OFFSET + lvm.round_up(lvm.AREA_HEADER + len(lvm.unlocked(vg)), lvm.SECTOR) > log.staged[0]:
+        return True
+    head = vg.runs(lv, vg.lv_size(lv) - HEAD_SIZE, HEAD_SIZE)[0][0]
+    places = []
+    for volume in vg.order:
+        for start, length in vg.runs(volume, 0, vg.lv_size(volume)):
+            places.append((start, start + length))
+    places.sort()
+    number = 0
+    end = 0
+    for start, data in sorted(log.runs):
+        if start < end or start < head + HEAD_SIZE and start + len(data) > head:
+            return True
+        end = start + len(data)
+        while number < len(places) and places[number][1] <= start:
+            number += 1
+        if number == len(places) or start < places[number][0] or end > places[number][1]:
+            return True
+    return False
+
+
 def in_force(log, placement):
     """True if the label says that this log is to be applied. `placement`: a lun.Placement."""
     return (placement.staged and log.pv_uuid == placement.label.pv_uuid and log.staged == placement.label.area and
@@ -118,5 +149,6 @@ def room(size, used):
 
 def check_room(size, used, needed):
     """Raises errors.NoRoomForLog."""
-    if needed > room(size, used):
-        raise errors.NoRoomForLog(free=room(size, used), needed=needed)
+    free = min(room(size, used), MAX_LENGTH)
+    if needed > free:
+        raise errors.NoRoomForLog(free=free, needed=needed)

@@ -142,6 +142,8 @@ def find_log(device, placement):
         raise errors.UnknownTool(offset=offset, what='the log of the resign that did this is missing or damaged')
     if not redolog.in_force(log, placement):
         raise errors.UnknownTool(offset=offset, what='the log on the LUN belongs to another resign')
+    if redolog.strays(log, vg, lv):
+        raise errors.UnknownTool(offset=offset, what='the log on the LUN would change more than volumes')
     return log
 
 

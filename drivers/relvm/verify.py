@@ -75,7 +75,7 @@ def leftovers(lun, old):
     if lun.label.pv_uuid in old:
         found.append('the LVM label still has the id %s' % lun.label.pv_uuid)
     for where, content in live_structures(lun):
-        for name in names_in(content):
+        for name in dict.fromkeys(names_in(content)):
             if name in old:
                 found.append('%s still has %s' % (where, name))
     return found

@@ -64,13 +64,15 @@ NAME_AT = 64
 NAME_SIZE = 512
 LOCATORS_AT = 576
 LOCATORS = 8
+BATMAP_COOKIE = octets('tdbatmap')
 NO_BLOCK = 0xffffffff
 NO_PARENT = octets('\0') * 16
 # A locator holds a path; vhd-util reserves one sector
 MAX_LOCATOR = 4096
-MAX_BLOCK = 1 << 26
-# MSIZE of lvhdutil: the BAT is laid out for 2 TiB in blocks of 2 MiB
-MAX_BAT = 1 << 24
+# The size that vhd-util makes, and the largest that it takes (VHD_BLOCK_SIZE, vhd_validate_header)
+MAX_BLOCK = 1 << 21
+# MSIZE of lvhdutil: the BAT is laid out for 2 TiB, which is also the largest VHD, in blocks of 2 MiB
+MAX_BAT = 1 << 20
 BAT_PIECE = 4096
 MAX_CHAIN = 30
 _NO_NAMES = octets('\0') * (16 + NAME_SIZE + 24 * LOCATORS)
@@ -235,7 +237,7 @@ class Disk(object):
             path = path[2:]
         match = _NAME.match(path)
         if match is None:
-            self._bad_locator(name)
+            self._bad_locator(name or 'the name is empty')
         sr_uuid, kind, dash, uuid = match.groups()
         if len(dash) == 2:
             if len(uuid) != 40 or sr_uuid is None:
@@ -255,16 +257,18 @@ class Disk(object):
         self.names.append((offset, stored, encoding))
 
     def _check_places(self, places, read):
-        """No locator's text may overlap the BAT, another locator or a data block: rewriting it would change the disk."""
+        """No locator's text may overlap BAT, batmap, another locator or a data block: rewriting it would change the disk."""
+        if not places:
+            return
+        taken = [('BAT', self.bat_at, self.bat_at + self.bat_size)] + self._batmap(read)
         for start, end in places:
-            if start < self.bat_at + self.bat_size and end > self.bat_at:
-                self._bad_locator('its text lies in the BAT')
+            for what, first, last in taken:
+                if start < last and end > first:
+                    self._bad_locator('its text lies in the %s' % what)
         ordered = sorted(places)
         for number in range(1, len(ordered)):
             if ordered[number][0] < ordered[number - 1][1]:
                 self._bad_locator('two texts overlap')
-        if not places:
-            return
         used = (self.footer.virtual_size + self.block_size - 1) // self.block_size
         bitmap = (self.block_size // SECTOR // 8 + SECTOR - 1) // SECTOR * SECTOR
         low = max(0, ordered[0][0] - self.block_size - bitmap) // SECTOR
@@ -274,6 +278,15 @@ class Disk(object):
             for begin, end in places:
                 if begin < start + bitmap + self.block_size and end > start:
                     self._bad_locator('its text lies in a data block')
+
+    def _batmap(self, read):
+        """[('batmap', start, end)] of its header, behind the BAT, and of the map (struct dd_batmap_hdr of libvhd.h)."""
+        start = self.bat_at + self.bat_size
+        raw = read(start, SECTOR)
+        if raw[:8] != BATMAP_COOKIE:
+            return []
+        offset, sectors = struct.unpack('>QI', raw[8:20])
+        return [('batmap', start, start + SECTOR), ('batmap', offset, offset + sectors * SECTOR)]
 
     def rewritten(self, uuids):
         """[(offset in the LV, old bytes, new bytes)] that give the parent its new name; all of the same length."""

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""The SRs that hostile LUNs are made from: small ones, so that thousands can be read in a minute."""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+from lvhd import shapes
+from lvhd.model import MIB, RAW, SECTOR, Sr
+
+EXTENT = 256 * 1024
+SIZE = 2 * MIB
+
+
+def empty(seed=0, **fields):
+    """An SR without VDIs; extents of 256 KiB and 1 MiB in front of them."""
+    settings = {"extent_size": EXTENT, "pe_start": 2048 * SECTOR, "free_extents": 4, "slack": 0, "older_texts": 1}
+    settings.update(fields)
+    return Sr(seed, **settings)
+
+
+def disk(sr, name, **fields):
+    """A VDI of 2 MiB with data at its start; `sr.named` remembers it."""
+    fields.setdefault("size", SIZE)
+    vdi = shapes.disk(sr, name, sectors=fields.pop("sectors", (0,)), **fields)
+    sr.__dict__.setdefault("named", {})[name] = vdi
+    return vdi
+
+
+def plain(seed=0, **fields):
+    """disk: one VDI."""
+    sr = empty(seed, **fields)
+    disk(sr, "disk")
+    return sr
+
+
+def cloned(seed=0, **fields):
+    """disk and twin: VDIs with a common hidden parent, base."""
+    sr = empty(seed, **fields)
+    vdi = disk(sr, "disk")
+    sr.named["twin"] = shapes.clone(sr, vdi, "twin")
+    sr.named["base"] = vdi.parent
+    return sr
+
+
+def snapshot(seed=0, **fields):
+    """disk, its snapshot snap and their hidden parent base; a raw VDI; a deleted slot."""
+    sr = empty(seed, **fields)
+    vdi = disk(sr, "disk")
+    sr.named["snap"] = shapes.snapshot(sr, vdi)
+    sr.named["base"] = vdi.parent
+    disk(sr, "raw", vdi_type=RAW, size=EXTENT)
+    sr.add("gone", deleted=True)
+    return sr
+
+
+def raw_parent(seed=0, **fields):
+    """disk, whose hidden parent base is raw, and snap."""
+    sr = empty(seed, **fields)
+    vdi = disk(sr, "disk", vdi_type=RAW)
+    sr.named["snap"] = shapes.snapshot(sr, vdi)
+    sr.named["base"] = vdi.parent
+    return sr
+
+
+def chain(depth, seed=0, **fields):
+    """disk on `depth` - 1 hidden parents."""
+    sr = empty(seed, **fields)
+    vdi = disk(sr, "disk", inflated=False)
+    shapes.hidden_chain(sr, vdi, depth)
+    return sr
