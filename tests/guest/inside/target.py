@@ -131,6 +131,18 @@ class Target:
         self.place.rmdir()
 
 
+def demand_discovery_chap(user, secret):
+    """Demands CHAP of whoever asks any portal for its targets."""
+    _write(FABRIC / "discovery_auth/userid", user)
+    _write(FABRIC / "discovery_auth/password", secret)
+    _write(FABRIC / "discovery_auth/enforce_discovery_auth", 1)
+
+
+def allow_discovery():
+    """Ends demand_discovery_chap."""
+    _write(FABRIC / "discovery_auth/enforce_discovery_auth", 0)
+
+
 def start():
     """Loads the kernel's target. What is made afterwards lasts until it is removed or the guest ends."""
     os.makedirs("/etc/target", exist_ok=True)  # the module looks for it

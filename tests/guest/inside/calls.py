@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""Calls to xapi that run at the same time."""
+
+import threading
+
+from inside.command import wait_until
+
+
+class Call(threading.Thread):
+    """A call in a thread of its own, started at once; `answer()` waits for it, and raises what it raised."""
+
+    def __init__(self, function, *arguments, **options):
+        super().__init__(daemon=True)
+        self._function = function
+        self._arguments = arguments
+        self._options = options
+        self._answer = None
+        self._error = None
+        self.start()
+
+    def run(self):
+        try:
+            self._answer = self._function(*self._arguments, **self._options)
+        except BaseException as error:  # raised again where the answer is asked for
+            self._error = error
+
+    def answer(self):
+        self.join()
+        if self._error is not None:
+            raise self._error
+        return self._answer
+
+
+def wait_until_stopped(pid):
+    """Until a process has stopped itself (SIGSTOP)."""
+
+    def stopped():
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] == "T"
+
+    wait_until(stopped, f"stop of process {pid}", 120)

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""The guest as a dom0: sm, the driver and xapi on the real root, beside the real iSCSI, LVM, device-mapper and udev.
+
+Stand-ins are what no distribution has: sm's modules (tests/dom0, one profile), vhd-util, the daemon that keeps SMlog, and `service`.
+xapi itself is `dom0.xapi.Xapi`, which takes a GuestWorld for the World of a dom0 double.
+"""
+
+import compileall
+import os
+import pathlib
+import shutil
+import socket
+import threading
+import time
+
+from dom0 import profile as profiles
+from dom0.world import DRIVER_DIRECTORY, INVENTORY, SCRIPT, World
+from inside import devices, initiator, lvmconf, target
+from inside.target import DEFAULT_PORTAL
+
+PRODUCT = "/opt/relvmoiscsi"
+RUN_DIRECTORY = pathlib.Path("/var/run/relvmoiscsi")
+LOCK_DIRECTORIES = ("/run/lock/lvm", "/run/lock/sm", "/run/relvmoiscsi")
+
+# Where sm looks for commands that a distribution may keep elsewhere.
+DOM0_PLACES = ("/sbin/pidof", "/sbin/udevadm", "/sbin/dmsetup", "/sbin/iscsid", "/sbin/multipathd", "/usr/sbin/iscsiadm")
+
+SERVICE = """#!/bin/sh
+# What sm asks of init: service iscsid|multipathd start|stop
+case "$1 $2" in
+"iscsid stop") iscsiadm -k 0 ;;
+"iscsid start") iscsid ;;
+"multipathd stop") multipathd shutdown ;;
+"multipathd start") multipathd ;;
+esac
+"""
+
+
+class GuestWorld(World):
+    """A World that is the root directory, with real commands. One per boot.
+
+    sleep: what sm's own sleeps are multiplied with. log_lines: [(seconds since the epoch, line of SMlog)].
+    """
+
+    def __init__(self, profile="X", sleep=0.1):
+        self.root = "/"
+        self.python = "/usr/bin/python3"
+        self.sleep = sleep
+        self.native = None
+        self.host_uuid = "a1b2c3d4-0000-4000-8000-000000000001"
+        self.domain_uuid = "a1b2c3d4-0000-4000-8000-000000000002"
+        self.initiator = initiator.INITIATOR_NAME
+        lvmconf.write()
+        for directory in ("/var/lib/xcp", "/run/lock/sm", "/run/lock/lvm"):
+            os.makedirs(directory, exist_ok=True)
+        pathlib.Path("/etc/xensource-inventory").write_text(INVENTORY.format(host=self.host_uuid, domain=self.domain_uuid))
+        for module, name in (("vhd_util", "/usr/bin/vhd-util"), ("system", "/usr/bin/uuidgen")):
+            tests = PRODUCT + "/tests"
+            _script(name, SCRIPT.format(python=self.python, tests=tests, module=module, root=""))
+        _script("/usr/sbin/service", SERVICE)
+        for name in DOM0_PLACES:
+            if not os.path.exists(name):
+                os.symlink(shutil.which(os.path.basename(name)), name)
+        self.log_lines = []
+        self._log_socket = self._listen("/dev/log")
+        profiles.install(profiles.PROFILES[profile], "", self.python)
+        self.install_driver()
+        # Every program of dom0 would compile all of it again: they are told to leave no files.
+        compileall.compile_dir(DRIVER_DIRECTORY, quiet=1)
+        compileall.compile_dir(PRODUCT + "/tests/dom0", quiet=1)
+        target.start()
+        self.iscsid = initiator.start()
+
+    def install_driver(self):
+        """The driver and its package as real files in sm's directory, as the pack installs them."""
+        place = pathlib.Path(DRIVER_DIRECTORY)
+        shutil.copytree(PRODUCT + "/drivers/relvm", place / "relvm", dirs_exist_ok=True)
+        shutil.copy(PRODUCT + "/drivers/RELVMoISCSISR.py", place)
+        (place / "RELVMoISCSISR.py").chmod(0o755)
+        (place / "RELVMoISCSISR").symlink_to("RELVMoISCSISR.py")
+
+    def _listen(self, path):
+        """Receives what is sent to syslog: SMlog, in the order in which it comes."""
+        if os.path.lexists(path):
+            os.unlink(path)
+        receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+        receiver.bind(path)
+        os.chmod(path, 0o666)
+
+        def receive():
+            while True:
+                # Longer than any message of sm: a cut one could hide what must not be in it.
+                text = receiver.recv(1 << 20).decode("utf-8", "surrogateescape")
+                self.log_lines.append((time.time(), text.split(">", 1)[-1].rstrip("\0\n")))
+
+        threading.Thread(target=receive, daemon=True).start()
+        return receiver
+
+    # what xapi.Xapi asks for
+
+    def path(self, name):
+        return name
+
+    def follow(self, path):
+        return path
+
+    def environment(self):
+        """The environment in which xapi runs dom0's programs."""
+        return {
+            "DOM0_ROOT": "",
+            "DOM0_SLEEP": str(self.sleep),
+            # sm sleeps where udev has work to do; an emulated udev is slow, and one on a busy host slower still.
+            "DOM0_SETTLE": "1",
+            "LC_ALL": "C.UTF-8",
+            "HOME": "/root",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        }
+
+    # what tests ask for
+
+    def device_config(self, iqn, scsi_id, portal=DEFAULT_PORTAL, **more):
+        """A device_config for one LUN of a target."""
+        address, port = portal.rsplit(":", 1)
+        return {"target": address, "port": port, "targetIQN": iqn, "SCSIid": scsi_id, **more}
+
+    def log(self):
+        """All that was written to SMlog."""
+        return "\n".join(line for _, line in self.log_lines)
+
+    def refcounts(self):
+        """IQN -> SR uuids that sm counts as users of its session."""
+        directory = pathlib.Path("/var/run/sr-ref")
+        return {path.name: path.read_text().split() for path in directory.iterdir()} if directory.is_dir() else {}
+
+    def left_over(self, scsi_id, iqn=None):
+        """What a run on a LUN has left on this host, as sentences. `iqn`: of a target that nobody else uses."""
+        found = []
+        disks = devices.paths_of(scsi_id)
+        if iqn:
+            found += [f"{path} says {users}" for path, users in self.refcounts().items() if path == iqn]
+            found += [f"session with {iqn}" for _, name in initiator.sessions().values() if name == iqn]
+            found += [f"disk {disk}" for disk in disks]
+        found += [f"{name} is mapped on the LUN" for name, luns in devices.lv_luns().items() if scsi_id in luns]
+        found += [f"{name} is held" for name in held_locks()]
+        files = RUN_DIRECTORY.iterdir() if RUN_DIRECTORY.is_dir() else ()
+        found += [f"file {path}" for path in files if path.name == scsi_id or path.suffix == ".mgt"]
+        return found
+
+
+def _script(path, text):
+    pathlib.Path(path).write_text(text)
+    os.chmod(path, 0o755)
+
+
+def lock_lines(path):
+    """The lines of /proc/locks about a file, split into words; a waiter's second word is '->'."""
+    try:
+        inode = os.stat(path).st_ino
+    except FileNotFoundError:
+        return []
+    with open("/proc/locks") as locks:
+        return [line.split() for line in locks if f":{inode} " in line]
+
+
+def held_locks():
+    """Lock files of LVM, sm and this product that some process holds."""
+    found = []
+    for directory in LOCK_DIRECTORIES:
+        for place, _, names in os.walk(directory):
+            found += [os.path.join(place, name) for name in names if lock_lines(os.path.join(place, name))]
+    return found
+
+
+def lvm_lock(vg):
+    """The file of LVM's lock on a VG name."""
+    return "/run/lock/lvm/V_" + vg

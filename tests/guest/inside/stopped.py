@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""Runs a driver that stops itself (SIGSTOP) before some of its writes; SIGCONT lets it go on.
+
+    python3 stopped.py K[,K...] PYTHON SCRIPT ARGUMENT
+"""
+
+import os
+import runpy
+import signal
+import sys
+
+
+def main(numbers, script, argument):
+    sys.argv = [script, argument]
+    sys.path[0] = os.path.dirname(os.path.realpath(script))
+    from relvm import blockdev
+
+    write = blockdev.Device.write
+    count = 0
+
+    def counted(device, offset, data):
+        nonlocal count
+        count += 1
+        if count in numbers:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return write(device, offset, data)
+
+    blockdev.Device.write = counted
+    runpy.run_path(script, run_name="__main__")
+
+
+if __name__ == "__main__":
+    main([int(number) for number in sys.argv[1].split(",")], sys.argv[3], sys.argv[4])

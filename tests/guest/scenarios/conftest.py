@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""In the guest: fixtures that scenarios with the driver share."""
+
+import pathlib
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def world():
+    """The guest as a dom0; also its array."""
+    from inside.guestworld import GuestWorld
+
+    dom0 = GuestWorld()
+    yield dom0
+    pathlib.Path("/results/SMlog").write_text(dom0.log(), errors="surrogateescape")
+
+
+@pytest.fixture(scope="session")
+def toolstack(world):
+    """xapi on it."""
+    from dom0.xapi import Xapi
+
+    with Xapi(world) as xapi:
+        yield xapi
