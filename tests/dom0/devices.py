@@ -400,6 +400,8 @@ def write_back(ranges, path):
                 done = 0
                 while done < length:
                     chunk = source.read(min(length - done, 1 << 16))
+                    if not chunk:
+                        raise IOError(errno.EIO, "the copy has become shorter", path)
                     out.seek(offset + done)
                     if out.read(len(chunk)) != chunk:
                         out.seek(offset + done)

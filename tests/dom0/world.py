@@ -133,6 +133,7 @@ class World(object):
                           "/sys/class/scsi_host", "/sys/class/iscsi_host", "/sys/class/scsi_disk", "/sys/class/iscsi_session",
                           "/sys/dev/block", "/proc/scsi", "/etc/iscsi", "/etc/lvm/master", DRIVER_DIRECTORY):
             make_directory(self.path(directory))
+        make_link("var/run", self.path("/run"))
         write_file(self.path("/etc/xensource-inventory"), INVENTORY.format(host=self.host_uuid, domain=self.domain_uuid))
         write_file(self.path("/etc/lvm/lvm.conf"), LVM_CONF.format(read_only=1))
         write_file(self.path("/etc/lvm/master/lvm.conf"), LVM_CONF.format(read_only=0))
@@ -182,7 +183,9 @@ class World(object):
     def driver_command(self, script):
         """The command line, without its argument, that runs the driver `script` (a path in the double), and the environment."""
         if self.native is None:
-            return [self.python, script], self.environment()
+            environment = self.environment()
+            environment["PYTHONPATH"] = self.path(profiles.LIBRARY)
+            return [self.python, script if os.path.exists(script) else self.follow(script)], environment
         environment = self.environment()
         del environment["DOM0_ROOT"]
         environment["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"

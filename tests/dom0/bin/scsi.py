@@ -17,6 +17,8 @@ def main(root, argv):
         if command == "sg_scan":
             return sg_scan(state)
         path = argv[-1]
+        if path.startswith("/block/"):
+            path = "/dev" + path[len("/block"):]    # up to 6.5
         name = devices.disk_of_path(path)
         if name is not None and name.startswith("dm-"):
             name = disk_under(state, name)

@@ -43,6 +43,8 @@ class LVHDoISCSISR(LVHDSR.LVHDSR):
     @staticmethod
     def handles(type):
         name = sys.argv[0] if __name__ == "__main__" else __name__
+        if generation.LAYOUT == "package":
+            return type in ("lvmoiscsi", "lvhdoiscsi")
         if name.endswith("LVMoISCSISR"):
             return type == "lvmoiscsi"
         return type == "lvhdoiscsi"

@@ -27,7 +27,7 @@ if ROOT:
     except ImportError:
         pass
     else:
-        for constant in ("DEV", "SYS", "RUN_DIR", "LVM_LOCK_DIR"):
+        for constant in ("DEV", "SYS", "RUN_DIR", "LVM_LOCK_DIR", "LVM_CONF"):
             path = getattr(dom0, constant, None)
             if path is not None and not path.startswith(ROOT):
                 setattr(dom0, constant, ROOT + path)
@@ -50,6 +50,15 @@ if generation.ERRORS_IN == "SR":
         def __init__(self, errno, reason):
             self.errno = errno
             Exception.__init__(self, reason)
+
+if generation.HAS_CHECK_SR:
+    def deviceCheck(op):
+        """Decorator: the operation needs dconf['device']."""
+        def wrapper(self, *args):
+            if "device" not in self.dconf:
+                raise xs_errors.XenError("ConfigDeviceMissing")
+            return op(self, *args)
+        return wrapper
 
 backends = []
 
@@ -143,6 +152,10 @@ class SR(object):
     def cleanup(self):
         pass
 
+    if generation.HAS_CHECK_SR:
+        def check_sr(self, sr_uuid):
+            pass
+
     def scan(self, uuid):
         self._db_update()
         ScanRecord(self).synchronise()
@@ -193,7 +206,9 @@ class SR(object):
         except Exception:
             self.mpath = "false"
             self.mpathhandle = "null"
-        self.mpathmodule = __import__("mpath_" + self.mpathhandle)
+        name = ("sm.core." if generation.LAYOUT == "package" else "") + "mpath_" + self.mpathhandle
+        __import__(name)
+        self.mpathmodule = sys.modules[name]
 
     def _mpathHandle(self):
         if self.mpath == "true":

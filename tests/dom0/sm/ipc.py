@@ -4,13 +4,14 @@
 import os
 import shutil
 
+import generation
 import util
 
 
 class IPCFlag(object):
     """Flags of one namespace."""
 
-    BASE_DIR = os.environ.get("DOM0_ROOT", "") + "/var/run/sm/ipc"
+    BASE_DIR = os.environ.get("DOM0_ROOT", "") + generation.RUN_DIRECTORY + "/sm/ipc"
 
     def __init__(self, ns):
         self.directory = os.path.join(self.BASE_DIR, ns)

@@ -378,6 +378,19 @@ def ensurePathExists(mdpath):
         lvmcache.LVMCache(vgname).activateNoRefcount(MDVOLUME_NAME)
 
 
+def getPVsInVG(vgname):
+    return get_pv_for_vg(vgname)
+
+
+def checkPVScsiIds(vgname, SCSIid):
+    """Every PV that shows this VG is on this LUN; PVMultiIDs."""
+    import scsiutil
+    text = _run([_command("pvs"), "-a", "--select", "vgname=%s" % vgname, "--no-headings"])
+    for line in text.splitlines():
+        if line.split() and scsiutil.getSCSIid(line.split()[0]) != SCSIid:
+            raise xs_errors.XenError("PVMultiIDs", opterr="Found PVs with several SCSI ids for %s" % vgname)
+
+
 def removeDevMapperEntry(path, strict=True):
     try:
         _run([CMD_DMSETUP, "remove", path])

@@ -4,6 +4,7 @@
 import os
 import shutil
 
+import generation
 import util
 from lock import Lock
 
@@ -17,7 +18,7 @@ class RefCounterException(util.SMException):
 class RefCounter(object):
     """All methods are static; the file holds "<count> <binary count>"."""
 
-    BASE_DIR = os.environ.get("DOM0_ROOT", "") + "/var/run/sm/refcount"
+    BASE_DIR = os.environ.get("DOM0_ROOT", "") + generation.RUN_DIRECTORY + "/sm/refcount"
 
     @staticmethod
     def _path(obj, ns):

@@ -33,7 +33,7 @@ def getsize(path):
 
 def getSCSIid(path):
     if generation.OLD_SCSI_ID:
-        text = util.pread2(["/sbin/scsi_id", "-g", "-s", "/block/" + getdev(path)] if not ROOT else ["/sbin/scsi_id", "-g", "--device", path])
+        text = util.pread2(["/sbin/scsi_id", "-g", "-s", "/block/" + getdev(path)])
     else:
         text = util.pread2([SCSI_ID_BIN, "-g", "--device", path])
     return re.sub(r"\s+", "_", text.strip())

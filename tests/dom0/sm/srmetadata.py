@@ -96,7 +96,9 @@ class MetadataHandler(object):
         self.fd = None
         if path is not None:
             if generation.BUFFERED_MGT:
-                self.fd = open(path, "wb+" if write else "rb")
+                # on a device wb+ truncates nothing; a file-mode double's copy of an LV would lose its content
+                writing = "r+b" if os.path.realpath(path).endswith(".copy") else "wb+"
+                self.fd = open(path, writing if write else "rb")
             else:
                 self.fd = os.fdopen(open_file(path, write), "r+b" if write else "rb", 0)
 

@@ -22,7 +22,7 @@ import XenAPI
 import xs_errors
 
 ROOT = os.environ.get("DOM0_ROOT", "")
-ISCSI_REFDIR = ROOT + "/var/run/sr-ref"
+ISCSI_REFDIR = ROOT + generation.RUN_DIRECTORY + "/sr-ref"
 INVENTORY = ROOT + "/etc/xensource-inventory"
 CMD_DD = "/bin/dd"
 LOG_INFO = syslog.LOG_INFO

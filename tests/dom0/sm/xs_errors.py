@@ -8,6 +8,8 @@ import generation
 
 ROOT = os.environ.get("DOM0_ROOT", "")
 XML_DEFS = ROOT + "/opt/xensource/sm/XE_SR_ERRORCODES.xml"
+if generation.LAYOUT == "package":
+    XML_DEFS = ROOT + "/usr/share/sm/XE_SR_ERRORCODES.xml"
 
 if generation.ERRORS_IN == "xs_errors":
     import errno
