@@ -7,10 +7,11 @@ The data is a dict of plain values; names are Unicode text, all other text is AS
     possible        True when it can be resigned
     locked          True when an interrupted run has to be finished first
     reasons         [{'code', 'sentence'}] why not
-    copied_from     the SCSI id under which the SR was last used, or ''
+    copied_from     the SCSI id under which the SR was last used, or ''; device_hint  the path that says so
     copy_of         the SR of this pool that it is a copy of, or '' (the driver fills it in)
     report          [sentence]
-    vdis            [{'uuid', 'new_uuid', 'name_label', 'type' vhd|raw, 'size', 'parent', 'action' keep|drop, 'reason'}]
+    vdis            [{'uuid', 'new_uuid', 'name_label', 'type' vhd|raw, 'size', 'parent', 'hidden',
+                      'action' keep|drop, 'reason'}]
     removed         [{'lv', 'reason'}]
     new             {'sr_uuid', 'pv_uuid'}
     writes          [{'step', 'offset', 'length'}]
@@ -34,8 +35,9 @@ def preview(device, sr_uuid, name_label=None, name_description=None):
         vg = lvm.VolumeGroup(placement.area.text)
         data['vg'] = vg.name
         data['sr_uuid'] = vg.sr_uuid
-        data['copied_from'] = lvm.copied_from(vg.pv_device)
-        data['device_hint'] = vg.pv_device
+        # a path on the LUN holds whatever somebody put there
+        data['copied_from'] = errors.printable(lvm.copied_from(vg.pv_device))
+        data['device_hint'] = errors.printable(vg.pv_device)
         plan, data['locked'] = resign.preview(device, sr_uuid, name_label, name_description)
         data['possible'] = True
         if plan is not None:
