@@ -13,7 +13,7 @@ import xml.dom.minidom
 
 import pytest
 
-from fuzz import media, rows, rows_lvm, rows_mgt, rows_vhd
+from fuzz import locked, luns, media, rows, rows_log, rows_lvm, rows_mgt, rows_vhd
 from fuzz.edit import Editor
 from lvhd import image
 from relvm import blockdev, errors, jsontext, report, resign, verify
@@ -127,3 +127,26 @@ def test_it_is_accepted_and_reported(row, tmpdir):
         device.close()
     if row.after:
         row.after(lun, Editor(pages, lun.sr))
+
+
+@pytest.mark.parametrize("row", rows_log.table.rows, ids=repr)
+def test_a_forged_log_leads_to_no_write(row):
+    lun = locked.Locked(row.model())
+    row.spoil(lun)
+    before = lun.medium.copy()
+    error, device = locked.recovered(lun.medium)
+    assert (error.code(), str(error)) == (row.reason, row.text.format(staged=lun.staged))
+    assert device.writes == 0
+    assert lun.medium.snapshot() == before.snapshot()
+    data = report.preview(media.Device(lun.medium, False), NEW_SR)
+    assert data["possible"] is False
+    assert data["reasons"] == [{"code": row.reason, "sentence": str(error)}]
+
+
+def test_a_log_that_is_not_forged_is_finished():
+    """What every row of rows_log starts from."""
+    lun = locked.Locked(luns.snapshot())
+    lun.seal()
+    error, device = locked.recovered(lun.medium)
+    assert error is None
+    assert verify.problems(Lun(device, Placement(device))) == []

@@ -60,7 +60,7 @@ class Device(object):
         try:
             mode = os.stat(path)[stat.ST_MODE]
             if not stat.S_ISBLK(mode) and not stat.S_ISREG(mode):
-                raise errors.NotADisk(device=path, kind='a file of another kind')
+                raise errors.NotADisk(device=path, kind={True: 'a directory', False: 'a special file'}[stat.S_ISDIR(mode)])
             self.is_block = stat.S_ISBLK(mode)
             self.fd = os.open(path, self._flags())
         except OSError:

@@ -69,6 +69,8 @@ EXPORTED = 'EXPORTED'
 
 _VG_NAME = re.compile(VG_PREFIX + identity.UUID.pattern + r'\Z')
 _LV_NAME = re.compile(r'[A-Za-z0-9_.+][A-Za-z0-9_.+-]{0,126}\Z')
+# As udev's links have them
+_SCSI_ID = '([A-Za-z0-9_:-][A-Za-z0-9_.:-]*)'
 
 # What an SR's metadata may hold. Anything else is somebody else's, or of an LVM that came after us.
 _ROOT_KEYS = frozenset(('contents', 'version', 'description', 'creation_host', 'creation_time'))
@@ -503,9 +505,9 @@ def copied_from(device_hint):
     XenServer writes /dev/disk/by-scsid/<id>/sda or .../mapper, /dev/mapper/<id>, /dev/disk/mpInuse/<id> and
     /dev/disk/by-id/scsi-<id>.
     """
-    for pattern in (r'/dev/disk/by-scsid/([^/]+)(?:/[^/]+)?\Z', r'/dev/disk/mpInuse/([^/]+)\Z',
-                    r'/dev/disk/by-id/(?:scsi|dm-uuid-mpath)-([^/]+)\Z', r'/dev/mapper/([0-9a-fA-F]{16,})\Z'):
-        match = re.match(pattern, device_hint)
+    for pattern in (r'/dev/disk/by-scsid/%s(?:/[^/]+)?\Z', r'/dev/disk/mpInuse/%s\Z',
+                    r'/dev/disk/by-id/(?:scsi|dm-uuid-mpath)-%s\Z', r'/dev/mapper/(?=[0-9a-fA-F]{16,}\Z)%s\Z'):
+        match = re.match(pattern % _SCSI_ID, device_hint)
         if match:
             return match.group(1)
     return ''

@@ -17,6 +17,8 @@ The data is a dict of plain values; names are Unicode text, all other text is AS
     writes          [{'step', 'offset', 'length'}]
 """
 
+import re
+
 from relvm import errors
 from relvm import lvm
 from relvm import mgt
@@ -49,6 +51,10 @@ def preview(device, sr_uuid, name_label=None, name_description=None):
     return data
 
 
+# Tabs, line ends and the controls U+007F to U+009F; other controls are refused in MGT. Then what breaks or turns round a line
+_MOVES = re.compile(octets.for_user('[\x00-\x1f\x7f\xc2\x80-\xc2\x9f\xe2\x80\xa8-\xe2\x80\xae\xe2\x81\xa6-\xe2\x81\xa9]'))
+
+
 def empty(size):
     """The data of a LUN of which nothing is known."""
     return {'sr_uuid': '', 'name_label': '', 'name_description': '', 'vg': '', 'pv_uuid': '', 'size': size, 'possible': False,
@@ -72,6 +78,11 @@ def _describe_what_can_be_read(data, device):
 def _name(stored):
     """A name of MGT as Unicode text."""
     return octets.for_user(mgt.unescaped(stored))
+
+
+def _shown(name):
+    """The name on one line, and with nothing in it that moves a terminal's cursor."""
+    return _MOVES.sub('?', name)
 
 
 def _describe(data, lun):
@@ -104,7 +115,7 @@ def _decide(data, plan):
 
 def as_text(data):
     """Lines for a person: Unicode text."""
-    lines = ['SR        %s  "%s"' % (data['sr_uuid'] or '-', data['name_label']),
+    lines = ['SR        %s  "%s"' % (data['sr_uuid'] or '-', _shown(data['name_label'])),
              'PV        %s' % (data['pv_uuid'] or '-'),
              'size      %d bytes' % data['size']]
     if data['copied_from']:
@@ -117,8 +128,8 @@ def as_text(data):
         lines.append('new SR    %s' % data['new']['sr_uuid'])
         lines.append('new PV    %s' % data['new']['pv_uuid'])
     for vdi in data['vdis']:
-        lines.append('VDI       %s  %s  %12d  "%s"%s' % (vdi['uuid'], vdi['type'], vdi['size'], vdi['name_label'],
-                                                       _hidden(vdi)))
+        lines.append('VDI       %s  %s  %12d  "%s"%s' % (vdi['uuid'], vdi['type'], vdi['size'],
+                                                       _shown(vdi['name_label']), _hidden(vdi)))
         if vdi['action'] == 'keep':
             lines.append('   ->     %s' % vdi['new_uuid'])
         elif vdi['action'] == 'drop':
@@ -195,8 +206,16 @@ def _element(out, name, value):
 
 def _escape(value):
     pieces = []
+    high = 0
     for char in value:
         number = ord(char)
+        if 0xd800 <= number < 0xdc00:
+            # the first half of a character, on a Python with 16-bit Unicode
+            high = number
+            continue
+        if high:
+            number = 0x10000 + ((high & 0x3ff) << 10) + (number & 0x3ff)
+            high = 0
         if char in '&<>"' or number > 126:
             pieces.append('&#%d;' % number)
         elif number >= 32:
