@@ -598,11 +598,17 @@ def forge(path, runs):
     tail_of_mgt(path, len(data), data)
 
 
-@pytest.mark.parametrize('runs', [[(1 << 20, b'x' * 600), (1 << 20, b'y' * 600)], [(1 << 20, b'x' * 600), ((1 << 20) + 599, b'y')],
-                                  [((1 << 20) + 100, b'y' * 5), (1 << 20, b'x' * 600)]])
-def test_forged_log_whose_runs_overlap(runs, locked):
+IN_MGT = 22528 * SECTOR
+
+
+@pytest.mark.parametrize('runs', [[(IN_MGT, b'x' * 600), (IN_MGT, b'y' * 600)], [(IN_MGT, b'x' * 600), (IN_MGT + 599, b'y')],
+                                  [(IN_MGT + 100, b'y' * 5), (IN_MGT, b'x' * 600)], [(1 << 20, b'x')], [(IN_MGT - 1, b'xy')],
+                                  [(IN_MGT + 4 * MIB - 512, b'x')]],
+                         ids=['same', 'end', 'inside', 'metadata area', 'in front of a volume', 'own head'])
+def test_forged_log(runs, locked):
+    """It is in force, but this engine writes no such log."""
     forge(locked[1], runs)
-    refused_as_it_is(locked[1], 'damaged')
+    refused_as_it_is(locked[1], 'would change more than volumes')
 
 
 def test_forged_log_that_leaves_an_unsound_sr(locked):

@@ -102,12 +102,6 @@ def load(lun_reader, size, device_size):
         if len(data) != size_of_run or place + size_of_run > device_size:
             return None
         runs.append((place, data))
-    end = 0
-    for place, data in sorted(runs):
-        # what overlaps cannot be put together again, and Plan makes no such runs
-        if place < end:
-            return None
-        end = place + len(data)
     return Log(text(pv_uuid), (offset, area), text_crc, area_size, runs)
 
 
