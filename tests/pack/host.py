@@ -7,6 +7,7 @@ ones and scriptlets really run, as root (without root: as the root of a user nam
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import shutil
@@ -31,31 +32,57 @@ exec chroot "$merged" "$@"
 RPM = '#!/bin/sh\nexec /usr/bin/rpm --force-debian "$@"\n'
 
 
+def unshare() -> list[str]:
+    """The command that starts another in a mount namespace of its own, as root."""
+    return ['unshare', '--mount', '--propagation', 'private'] + (['--map-root-user'] if os.geteuid() else [])
+
+
+def scratch() -> Path:
+    """A new directory that may hold an overlay's upper directory: in memory if possible, since an overlay does not stand on
+    another one."""
+    base = Path(tempfile.mkdtemp(prefix='relvmoiscsi-host-', dir='/dev/shm' if os.access('/dev/shm', os.W_OK) else None))
+    for name in ('upper', 'work', 'merged'):
+        (base / name).mkdir()
+    return base
+
+
+def clear(base: Path) -> None:
+    """Removes what `scratch` made."""
+    if (base / 'work/work').exists():
+        # overlayfs leaves a directory without permissions in its work directory.
+        os.chmod(base / 'work/work', 0o700)
+    shutil.rmtree(base)
+
+
+@functools.lru_cache
+def why_not() -> str:
+    """Why there can be no Host on this machine, '' if there can."""
+    base = scratch()
+    try:
+        done = subprocess.run([*unshare(), 'sh', '-c', ENTER, 'enter', base / 'upper', base / 'work', base / 'merged', '', 'true'],
+                              capture_output=True, text=True, check=False)
+    finally:
+        clear(base)
+    return f'no overlay in a mount namespace here: {done.stderr.strip()}' if done.returncode else ''
+
+
 class Host:
     """One such host. `shell`: the program to have as /bin/sh instead of this machine's."""
 
     def __init__(self, shell: str = ''):
-        base = '/dev/shm' if os.access('/dev/shm', os.W_OK) else None
-        self.base = Path(tempfile.mkdtemp(prefix='relvmoiscsi-host-', dir=base))
-        for name in ('upper', 'work', 'merged'):
-            (self.base / name).mkdir()
+        self.base = scratch()
         self.shell = shell
         self.write('/usr/local/bin/rpm', RPM, 0o755)
         self.write('/etc/rpm/macros.place', '%_dbpath /var/lib/rpm\n')
         self.run('sh', '-c', 'rm -rf /var/lib/rpm && mkdir -p /var/lib/rpm && /usr/bin/rpm --initdb')
 
     def close(self) -> None:
-        # overlayfs leaves a directory without permissions in its work directory.
-        os.chmod(self.base / 'work/work', 0o700)
-        shutil.rmtree(self.base)
+        clear(self.base)
 
     def run(self, *argv: object, check: bool = True, stdin: str | None = None, **environment: str) -> subprocess.CompletedProcess:
         """Runs a program on the host. Its output is text; with `check` a failure is one of the test."""
-        unshare = ['unshare', '--mount', '--propagation', 'private']
-        if os.geteuid():
-            unshare.append('--map-root-user')
         settings = {'PATH': '/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', 'HOME': '/root', 'LC_ALL': 'C', **environment}
-        command = [*unshare, 'sh', '-c', ENTER, 'enter', self.base / 'upper', self.base / 'work', self.base / 'merged',
+        command = [*unshare(), 'sh', '-c', ENTER, 'enter', self.base / 'upper', self.base / 'work', self.base / 'merged',
                    self.shell, 'env', '-i', *(f'{name}={value}' for name, value in settings.items()), *argv]
         done = subprocess.run([str(word) for word in command], input=stdin, capture_output=True, text=True, check=False,
                               stdin=None if stdin is not None else subprocess.DEVNULL)

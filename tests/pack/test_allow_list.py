@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, needs
+from built import ROOT, needs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

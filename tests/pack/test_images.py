@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, UPDATES, needs, unpack, volume
+from built import ROOT, UPDATES, needs, unpack, volume
 
 SCHEMAS = ROOT / 'tests/pack/schema'
 

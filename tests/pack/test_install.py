@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, unpack
+from built import ROOT, unpack
 
 MEDIA = '/root/packages/media'
 RECORD = '/etc/xensource/installed-repos/relvm:relvmoiscsi'

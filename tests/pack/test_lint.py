@@ -7,7 +7,7 @@ import re
 import subprocess
 
 import pytest
-from conftest import ROOT, UPDATES, needs, unpack
+from built import ROOT, UPDATES, needs, unpack
 
 
 def test_rpmlint(pack, tmp_path):

@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, unpack
+from built import ROOT, unpack
 
 JUDGES = ROOT / 'tests/pack/judges'
 

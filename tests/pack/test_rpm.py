@@ -6,7 +6,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from conftest import needs, new_host
+from built import needs, new_host
 from providers import LIST_70, LIST_83
 
 DROP_IN = '/etc/xapi.conf.d/zz-relvmoiscsi.conf'

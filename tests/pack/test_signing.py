@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from conftest import EPOCH, ROOT, UPDATES, Pack, build, needs, unpack
+from built import EPOCH, ROOT, UPDATES, Pack, build, needs, unpack
 
 
 def gpg(home: Path, *words: object, check: bool = True, stdin: str = '') -> subprocess.CompletedProcess:

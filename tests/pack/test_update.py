@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from conftest import Pack, build, copy_tree, needs, unpack
+from built import Pack, build, copy_tree, needs, unpack
 
 # As xapi writes it for an update without a key (xapi_pool_update.ml).
 CONFIG = '''[main]
