@@ -2,7 +2,7 @@
 """A host to install on: this machine's own files under an overlay, in a mount namespace, with an rpm database of its own.
 
 Whatever is installed lands in the overlay's upper directory; the machine is left alone. rpm, dnf and /bin/sh are the real
-ones and scriptlets really run, as root (without root: as the root of a user namespace).
+ones and scriptlets really run, as root. (A user's own namespace does not do: an overlay on / needs the mounts of the machine.)
 """
 
 from __future__ import annotations
@@ -30,11 +30,8 @@ exec chroot "$merged" "$@"
 '''
 # Debian's rpm wants to be asked twice.
 RPM = '#!/bin/sh\nexec /usr/bin/rpm --force-debian "$@"\n'
-
-
-def unshare() -> list[str]:
-    """The command that starts another in a mount namespace of its own, as root."""
-    return ['unshare', '--mount', '--propagation', 'private'] + (['--map-root-user'] if os.geteuid() else [])
+# Starts another program in a mount namespace of its own.
+UNSHARE = ['unshare', '--mount', '--propagation', 'private']
 
 
 def scratch() -> Path:
@@ -57,9 +54,11 @@ def clear(base: Path) -> None:
 @functools.lru_cache
 def why_not() -> str:
     """Why there can be no Host on this machine, '' if there can."""
+    if os.geteuid():
+        return 'installing packages on an overlay of this machine needs root'
     base = scratch()
     try:
-        done = subprocess.run([*unshare(), 'sh', '-c', ENTER, 'enter', base / 'upper', base / 'work', base / 'merged', '', 'true'],
+        done = subprocess.run([*UNSHARE, 'sh', '-c', ENTER, 'enter', base / 'upper', base / 'work', base / 'merged', '', 'true'],
                               capture_output=True, text=True, check=False)
     finally:
         clear(base)
@@ -82,7 +81,7 @@ class Host:
     def run(self, *argv: object, check: bool = True, stdin: str | None = None, **environment: str) -> subprocess.CompletedProcess:
         """Runs a program on the host. Its output is text; with `check` a failure is one of the test."""
         settings = {'PATH': '/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', 'HOME': '/root', 'LC_ALL': 'C', **environment}
-        command = [*unshare(), 'sh', '-c', ENTER, 'enter', self.base / 'upper', self.base / 'work', self.base / 'merged',
+        command = [*UNSHARE, 'sh', '-c', ENTER, 'enter', self.base / 'upper', self.base / 'work', self.base / 'merged',
                    self.shell, 'env', '-i', *(f'{name}={value}' for name, value in settings.items()), *argv]
         done = subprocess.run([str(word) for word in command], input=stdin, capture_output=True, text=True, check=False,
                               stdin=None if stdin is not None else subprocess.DEVNULL)
