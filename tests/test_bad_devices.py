@@ -207,6 +207,7 @@ def test_what_is_no_lun(name, make, sentence, tmpdir, capfd):
     ("", SCSI_ID, False),
     ("/dev/mapper/mpath0", "mpath0", False)])
 def test_row_53_original(hint, scsi_id, refused, written, capfd):
+    assert ORIGINAL == str(errors.Original(scsi_id=SCSI_ID))
     path, _ = written(luns.snapshot(device=hint))
     before = sha256(path)
     for name in ("preview", "resign"):

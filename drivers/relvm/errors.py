@@ -223,7 +223,7 @@ class TooSmall(Refused):
 
 class NoRoomInRing(Refused):
     text = 'the LVM metadata area has no free run of %(needed)s bytes for a second text; the largest has %(free)s'
-    advice = 'Remove some LVs from the original and clone again'
+    advice = 'Remove some VDIs from the original and clone again'
 
 
 class UnknownTool(Refused):
@@ -402,11 +402,6 @@ class HostUnusable(Refused):
 class LockTimeout(Refused):
     text = 'waited %(seconds)s seconds for %(what)s'
     advice = 'Another operation on this LUN or its original is running; repeat the command when it is over'
-
-
-class SRUuidTaken(Refused):
-    text = 'the SR uuid %(uuid)s is used on another LUN'
-    advice = 'Leave the choice of the uuid to sr-create'
 
 
 class JudgeDisagrees(ResignError):

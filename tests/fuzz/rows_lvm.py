@@ -37,7 +37,7 @@ UNKNOWN = ("the LV %s is named or tagged like a volume of sm, but is none that s
 DUPLICATE = "two objects carry the uuid %s: %s. Remove one of them on the original and clone again."
 QCOW2 = "the SR has QCOW2 volumes, which are not supported: %s. Clone an SR that has VHDs only."
 KEPT = "the LV %s is not of an SR; it is kept under its name"
-NO_ROOM = ("the LVM metadata area has no free run of %d bytes for a second text; the largest has %d. Remove some LVs from the original "
+NO_ROOM = ("the LVM metadata area has no free run of %d bytes for a second text; the largest has %d. Remove some VDIs from the original "
            "and clone again.")
 OTHER_PV_ID = "AAAAAA-aaaa-bbbb-cccc-dddd-eeee-ffffff"
 
