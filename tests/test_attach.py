@@ -147,6 +147,9 @@ class Pool(object):
         pbd = self.pbds[ref]
         if pbd['host'] in self.offline:
             raise Failure('HOST_OFFLINE', pbd['host'])
+        assert pbd['host'] == self.hosts[0] or [
+            other for other in self.pbds.values()
+            if (other['SR'], other['host']) == (pbd['SR'], self.hosts[0]) and other['currently_attached']], 'a slave before the master'
         if self.luns[pbd['device_config']['SCSIid']] != self.srs[pbd['SR']]['uuid']:
             raise Failure('SR_BACKEND_FAILURE_47', '', 'no such volume group', '')
         pbd['currently_attached'] = True
