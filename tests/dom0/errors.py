@@ -1,45 +1,39 @@
 # SPDX-License-Identifier: LGPL-2.1-only
-"""sm's error codes (sm-api, section 8.2), and the file in which sm keeps them.
+"""sm's error names and numbers (sm-api, section 8.2), and the file in which sm keeps them.
 
-The texts are sm's own only where something depends on them (38, 47 and the login failure that BaseISCSI looks for).
+A description is the name spelled out, but for the few that something depends on.
 """
 
-from xml.sax.saxutils import escape
+import re
 
 CODES = {
-    "InvalidArg": (1, "Invalid argument"), "SRInUse": (16, "The SR device is currently in use"), "InvalidDev": (19, "No such device"),
-    "InvalidSecret": (20, "Invalid secret"), "Unimplemented": (38, "The requested method is not supported/implemented"),
-    "SRNotEmpty": (39, "The SR is not empty"), "SRScan": (40, "The SR scan failed"), "SRExists": (42, "The SR already exists"),
-    "VDIExists": (43, "The VDI already exists"), "SRNoSpace": (44, "There is insufficient space"), "VDIUnavailable": (46, "The VDI is not available"),
-    "SRUnavailable": (47, "The SR is not available"), "SRUnknownType": (48, "Unknown repository type"), "SRBadXML": (49, "Malformed XML string"),
-    "LVMCreate": (50, "Logical Volume creation error"), "LVMDelete": (51, "Logical Volume deletion error"),
-    "LVMMount": (52, "Logical Volume mount error"), "LVMUnMount": (53, "Logical Volume unmount error"),
-    "LVMWrite": (54, "Logical Volume write error"), "LVMPartCreate": (55, "Partition creation error"), "LVMPartInUse": (56, "Partition in use"),
-    "LVMMaster": (58, "The request is missing SRmaster"), "LVMResize": (59, "Logical Volume resize error"), "VDILoad": (65, "Failed to load VDI"),
-    "ISCSIDevice": (67, "iSCSI device did not come up"), "ISCSILogin": (68, "ISCSI login failed"), "ISCSILogout": (69, "ISCSI logout failed"),
-    "ISCSIInitiator": (70, "Failed to set ISCSI initiator"), "LVMGroupCreate": (77, "Volume Group creation error"),
-    "VDICreate": (78, "VDI creation failed"), "VDISize": (79, "VDI invalid size"), "VDIDelete": (80, "VDI deletion failed"),
-    "VDISnapshot": (82, "VDI snapshot failed"), "VDIClone": (81, "VDI clone failed"), "VDIResize": (84, "VDI resize failed"),
-    "ISCSIDiscovery": (83, "ISCSI discovery failed"), "ISCSIQueryDaemon": (86, "ISCSI daemon query failed"),
-    "ConfigLUNMissing": (87, "The request is missing the LUNid parameter"), "ConfigDeviceMissing": (90, "The request is missing the device parameter"),
-    "ConfigDeviceInvalid": (91, "The device is not a valid path"), "VolNotFound": (92, "The volume cannot be found"), "PVSfailed": (93, "pvs failed"),
-    "ConfigTargetMissing": (95, "The request is missing the target parameter"),
-    "ConfigTargetIQNMissing": (96, "The request is missing or has an incorrect target IQN parameter"),
-    "ConfigISCSIIQNMissing": (97, "Unable to retrieve the host configuration ISCSI IQN parameter"), "LVMOneLUN": (99, "Only one LUN may be used"),
-    "LVMNoVolume": (100, "Unable to find LVM volume"), "LVMRefCount": (104, "Unable to open the refcount file"),
-    "Rootdev": (105, "Root system device, cannot be used for VM storage"),
-    "ConfigSCSIid": (107, "The SCSIid parameter is missing or incorrect"), "ConfigParamsMissing": (115, "A required parameter is missing"),
-    "LVMRead": (117, "Logical Volume read error"), "PVMultiIDs": (119, "PVs found with multiple SCSI IDs"),
-    "DNSError": (140, "DNS lookup failed"), "ISCSITarget": (141, "Unable to connect to ISCSI service on target"),
-    "ISCSIPort": (142, "Incorrect value for iSCSI port"), "BadRequest": (143, "Failed to parse the request"), "APISession": (150, "Failed to initialize XMLRPC connection"),
-    "APILocalhost": (151, "Failed to query Local Control Domain"), "APIPBDQuery": (152, "A Failure occurred querying the PBD entries"),
-    "APIFailure": (153, "A Failure occurred accessing an API object"), "APIProtocolError": (154, "A protocol error was encountered when accessing the API"),
-    "MetadataError": (181, "Error in Metadata volume operation for SR."), "ISCSIDelete": (182, "ISCSI delete failed"), "EIO": (200, "General IO error"),
-    "SMGeneral": (202, "General backend error"), "UnsupportedKernel": (448, "Unsupported kernel"),
-    "MultipathDeviceNotAppeared": (429, "Device has not appeared"), "MultipathMapperPathMissing": (434, "Mapper path is missing"),
-    "MultipathdCommsFailure": (430, "Failed to communicate with the multipath daemon"), "MultipathDeviceNoScsiid": (431, "No SCSI id given"),
-    "GenericException": (1200, "Generic exception"),
+    "InvalidArg": 1, "SRInUse": 16, "InvalidDev": 19, "InvalidSecret": 20, "Unimplemented": 38, "SRNotEmpty": 39,
+    "SRScan": 40, "SRExists": 42, "VDIExists": 43, "SRNoSpace": 44, "VDIUnavailable": 46, "SRUnavailable": 47,
+    "SRUnknownType": 48, "SRBadXML": 49, "LVMCreate": 50, "LVMDelete": 51, "LVMMount": 52, "LVMUnMount": 53,
+    "LVMWrite": 54, "LVMPartCreate": 55, "LVMPartInUse": 56, "LVMMaster": 58, "LVMResize": 59, "VDILoad": 65,
+    "ISCSIDevice": 67, "ISCSILogin": 68, "ISCSILogout": 69, "ISCSIInitiator": 70, "LVMGroupCreate": 77, "VDICreate": 78,
+    "VDISize": 79, "VDIDelete": 80, "VDIClone": 81, "VDISnapshot": 82, "ISCSIDiscovery": 83, "VDIResize": 84,
+    "ISCSIQueryDaemon": 86, "ConfigLUNMissing": 87, "ConfigDeviceMissing": 90, "ConfigDeviceInvalid": 91,
+    "VolNotFound": 92, "PVSfailed": 93, "ConfigTargetMissing": 95, "ConfigTargetIQNMissing": 96,
+    "ConfigISCSIIQNMissing": 97, "LVMOneLUN": 99, "LVMNoVolume": 100, "LVMRefCount": 104, "Rootdev": 105,
+    "ConfigSCSIid": 107, "ConfigParamsMissing": 115, "LVMRead": 117, "PVMultiIDs": 119, "DNSError": 140,
+    "ISCSITarget": 141, "ISCSIPort": 142, "BadRequest": 143, "APISession": 150, "APILocalhost": 151, "APIPBDQuery": 152,
+    "APIFailure": 153, "APIProtocolError": 154, "MetadataError": 181, "ISCSIDelete": 182, "EIO": 200, "SMGeneral": 202,
+    "MultipathDeviceNotAppeared": 429, "MultipathdCommsFailure": 430, "MultipathDeviceNoScsiid": 431,
+    "MultipathMapperPathMissing": 434, "UnsupportedKernel": 448, "GenericException": 1200,
 }
+
+TEXTS = {
+    "Unimplemented": "The requested method is not supported/implemented",
+    "SRUnavailable": "The SR is not available",
+    # BaseISCSI looks for its beginning
+    "ISCSILogin": "ISCSI login failed",
+}
+
+
+def text(name):
+    """The description of an error."""
+    return TEXTS.get(name) or re.sub("(?<=[a-z])(?=[A-Z])", " ", name)
 
 
 def write(path):
@@ -47,6 +41,5 @@ def write(path):
     with open(path, "w") as f:
         f.write('<?xml version="1.0" ?>\n<SM-errorcodes>\n')
         for name in sorted(CODES):
-            value, text = CODES[name]
-            f.write("<code><name>%s</name><description>%s</description><value>%d</value></code>\n" % (name, escape(text), value))
+            f.write("<code><name>%s</name><description>%s</description><value>%d</value></code>\n" % (name, text(name), CODES[name]))
         f.write("</SM-errorcodes>\n")
