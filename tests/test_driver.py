@@ -95,17 +95,33 @@ class Array(object):
                 "mappings": self.world.mappings(), "state files": listing, "LV references": self.world.lv_refcounts()}
 
 
-@pytest.fixture(params=pools.profiles())
-def profile(request):
-    reason = pools.why_not(request.param)
-    if reason:
-        pytest.skip(reason)
-    return request.param
+def pytest_generate_tests(metafunc):
+    """Each test for each generation; of a long series all for some generations and the middle one for the others."""
+    series = getattr(metafunc.function, "series", None)
+    if series is None:
+        if "profile" in metafunc.fixturenames:
+            metafunc.parametrize("profile", pools.profiles())
+        return
+    names, values = series
+    cases = [(name, value) for name in pools.profiles()
+             for value in (values if pools.whole(name) else values[len(values) // 2:][:1])]
+    metafunc.parametrize("profile, " + names, [(name,) + (value if isinstance(value, tuple) else (value,)) for name, value in cases])
+
+
+def series(names, values):
+    """Marks a test that is repeated with `values` of its arguments `names`."""
+    def mark(function):
+        function.series = names, list(values)
+        return function
+    return mark
 
 
 @pytest.fixture
 def array(request, profile, tmpdir):
     """array(sr, **options): an Array that is closed after the test."""
+    reason = pools.why_not(profile)
+    if reason:
+        pytest.skip(reason)
     made = []
 
     def make(sr=None, **options):
@@ -294,7 +310,7 @@ def test_a_scsi_id_that_the_target_does_not_have(array):
     assert a.traces()["sessions"] == []
 
 
-@pytest.mark.parametrize("command", ["sr_attach", "sr_delete", "sr_detach", "sr_scan", "sr_update", "sr_content_type", "vdi_create"])
+@series("command", ["sr_attach", "sr_delete", "sr_detach", "sr_scan", "sr_update", "sr_content_type", "vdi_create"])
 def test_everything_else_is_unimplemented_and_touches_no_iscsi(array, command):
     a = array()
     a.xapi.sr_introduce("relvmoiscsi", a.sr.uuid)
@@ -305,7 +321,7 @@ def test_everything_else_is_unimplemented_and_touches_no_iscsi(array, command):
     assert a.world.sessions() == []
 
 
-@pytest.mark.parametrize("write", range(1, WRITES + 1))
+@series("write", range(1, WRITES + 1))
 def test_killed_at_a_write_and_repeated(array, write):
     a = array()
     a.attach_original()
@@ -323,8 +339,8 @@ def test_killed_at_a_write_and_repeated(array, write):
     assert sha256(a.original) == untouched
 
 
-@pytest.mark.parametrize("what, number", [("eio-write", 1), ("eio-flush", 1), ("eio-write", 3), ("eio-flush", 2), ("eio-write", 4),
-                                          ("eio-flush", 3), ("eio-write", 6), ("eio-flush", 5), ("eio-write", 7)])
+@series("what, number", [("eio-write", 1), ("eio-flush", 1), ("eio-write", 3), ("eio-flush", 2), ("eio-write", 4),
+                         ("eio-flush", 3), ("eio-write", 6), ("eio-flush", 5), ("eio-write", 7)])
 def test_a_write_error_is_reported_as_safe_and_repeatable(array, what, number):
     a = array(same_target=False)
     before = a.traces()

@@ -16,8 +16,15 @@ from dom0.xapi import Xapi, XapiCrashed, XapiError
 __all__ = ["Pool", "XapiCrashed", "XapiError", "profiles", "why_not"]
 
 TREE = "SM_TREE"
+# Every generation of sm, instead of one for each layout
+ALL = "ALL_GENERATIONS"
 # sm moved to Python 3 with XenServer 8
 PYTHON2 = ("C", "D", "E", "N", "Q", "S", "X")
+# 6.5, 7.x, 8.2; XenServer 8 and XCP-ng 8.3, the same of 2026, sm 4. XenServer's Python 3 is 3.6; a newer one gets one of them
+CHOSEN = {2: ("C", "E", "X"), 6: ("J", "W", "V")}
+NEWER = ("J",)
+# On these the long series of the tests (every write, every flush) are whole
+WHOLE = ("X", "J")
 
 LIAR = """#!%(python)s
 import subprocess, sys
@@ -34,8 +41,16 @@ def profiles():
     """What the driver's tests run on with this interpreter: names of profiles, or 'SM_TREE' alone when that is set."""
     if os.environ.get(TREE):
         return [TREE]
-    names = [name for name in sorted(profiles_module.PROFILES) if (name in PYTHON2) == (sys.version_info[0] < 3)]
-    return names or sorted(profiles_module.PROFILES)
+    if os.environ.get(ALL):
+        return [name for name in sorted(profiles_module.PROFILES) if (name in PYTHON2) == (sys.version_info[0] < 3)]
+    if sys.version_info[0] < 3:
+        return list(CHOSEN[2])
+    return list(CHOSEN.get(sys.version_info[1], NEWER))
+
+
+def whole(name):
+    """Whether a profile gets the long series of tests whole."""
+    return bool(os.environ.get(ALL)) or name in WHOLE
 
 
 def interpreter():
