@@ -19,7 +19,7 @@ UPDATES = ['el7', 'xs8', 'xs9']
 # program -> Debian package
 TOOLS = {
     'rpmbuild': 'rpm', 'createrepo_c': 'createrepo-c', 'xorriso': 'xorriso', 'gpg': 'gnupg', 'dnf': 'dnf', 'xmllint': 'libxml2-utils',
-    'rpmlint': 'rpmlint', 'shellcheck': 'shellcheck', 'busybox': 'busybox-static',
+    'rpmlint': 'rpmlint', 'shellcheck': 'shellcheck', 'busybox': 'busybox',
 }
 
 
