@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """The driver, started as xapi starts it, in a guest whose iSCSI, LVM, device-mapper and udev are real."""
 
+import functools
 import os
 import sys
 
@@ -11,27 +12,22 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import rig  # noqa: E402
 from scenario import Scenario  # noqa: E402
 
-ATTACHED = Scenario("attached", ship=rig.dom0_ship())
+# environment: GUEST_LONG=1 has every write killed at, and eight clones resigned twenty times in a row.
+JOB = {"ship": rig.dom0_ship(), "timeout": 3600, "environment": {"GUEST_LONG": os.environ.get("GUEST_LONG", "")}}
+SCENARIOS = {name: Scenario(name, **JOB) for name in ("attached", "killed", "waiting", "multipath", "parallel")}
 
 
 @pytest.fixture(scope="module")
-def attached(tmp_path_factory):
-    return ATTACHED.run(tmp_path_factory.mktemp("attached"))
+def verdicts(tmp_path_factory):
+    """A function from a scenario's name to its Verdict; each is booted once."""
+
+    @functools.lru_cache(maxsize=None)
+    def verdict(name):
+        return SCENARIOS[name].run(tmp_path_factory.mktemp(name))
+
+    return verdict
 
 
-@pytest.mark.parametrize("check", ATTACHED.checks())
-def test_beside_an_attached_original(attached, check):
-    attached.assert_passed(check)
-
-
-KILLED = Scenario("killed", ship=rig.dom0_ship(), timeout=1800, environment={"GUEST_LONG": os.environ.get("GUEST_LONG", "")})
-
-
-@pytest.fixture(scope="module")
-def killed(tmp_path_factory):
-    return KILLED.run(tmp_path_factory.mktemp("killed"))
-
-
-@pytest.mark.parametrize("check", KILLED.checks())
-def test_killed(killed, check):
-    killed.assert_passed(check)
+@pytest.mark.parametrize(("name", "check"), [(name, check) for name in SCENARIOS for check in SCENARIOS[name].checks()])
+def test_in_guest(verdicts, name, check):
+    verdicts(name).assert_passed(check)

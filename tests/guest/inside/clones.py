@@ -6,8 +6,8 @@ import pathlib
 
 from dom0 import killed
 from inside import devices, pool
-from inside.command import run
-from inside.target import Target, Volume
+from inside.command import attempt, run
+from inside.target import DEFAULT_PORTAL, Target, Volume
 from lvhd import image, reader
 
 KILLED = killed.__file__
@@ -16,7 +16,7 @@ KILLED = killed.__file__
 class Original:
     """An SR that the image writer made (lvhd.model.Sr), attached; the LUN behind `iqn` as LUN 0."""
 
-    def __init__(self, world, toolstack, name, sr=None, path=None, iqn=None):
+    def __init__(self, world, toolstack, name, sr=None, path=None, iqn=None, portals=(DEFAULT_PORTAL,)):
         self.name = name
         self.iqn = iqn or f"iqn.2024-01.test.array:{name}"
         self.path = path or f"/srv/{name}"
@@ -24,7 +24,7 @@ class Original:
             image.write(self.path, sr)
         self.volume = Volume(name, self.path)
         self.scsi_id = self.volume.scsi_id
-        self.target = Target(self.iqn)
+        self.target = Target(self.iqn, portals)
         self.target.show(self.volume)
         self.world = world
         with reader.Lun(self.path) as lun:
@@ -41,23 +41,22 @@ class Original:
 
     def unchanged(self):
         """True while the LUN has the bytes it had when it was attached."""
-        return not run_cmp(self.pristine, self.path)
+        return same(self.pristine, self.path)
 
     def digests(self):
         """Digests of what a VM reads from each VDI."""
         return sorted(reader.virtual_digests(self.pristine).values())
 
 
-def run_cmp(first, second):
-    from inside.command import attempt
-
-    return attempt("cmp", "-s", first, second).returncode
+def same(first, second):
+    """True when two files have the same bytes."""
+    return attempt("cmp", "-s", first, second).returncode == 0
 
 
 class Clone:
-    """A clone of an Original, shown by the original's target (number) or by one of its own."""
+    """A clone of an Original, shown by the original's target (as LUN `number`) or by one of its own."""
 
-    def __init__(self, original, name, number=None):
+    def __init__(self, original, name, number=None, portals=(DEFAULT_PORTAL,)):
         self.original = original
         self.volume = original.volume.clone(name, f"/srv/{name}")
         self.path = self.volume.path
@@ -66,7 +65,7 @@ class Clone:
         if number:
             original.target.show(self.volume, number)
         else:
-            Target(self.own_iqn).show(self.volume)
+            Target(self.own_iqn, portals).show(self.volume)
         self.config = original.world.device_config(self.own_iqn or original.iqn, self.scsi_id)
 
     def renew(self):

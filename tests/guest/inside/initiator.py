@@ -15,7 +15,8 @@ def start(name=INITIATOR_NAME):
     os.makedirs("/run/lock/iscsi", exist_ok=True)
     with open("/etc/iscsi/initiatorname.iscsi", "w") as config:
         config.write(f"InitiatorName={name}\n")
-    daemon = subprocess.Popen(["iscsid", "-f"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # In a session of its own: when told to end, it ends its whole process group.
+    daemon = subprocess.Popen(["iscsid", "-f"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     # 21 is "no objects found": the daemon is there and has no session.
     wait_until(lambda: attempt("iscsiadm", "-m", "session").returncode in (0, 21), "iscsid")
     return daemon

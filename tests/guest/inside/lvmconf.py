@@ -9,6 +9,8 @@ import os
 TEXT = """\
 devices {{
     obtain_device_list_from_udev = 0
+    # The array's own disks, which hold LUNs, are not this host's.
+    global_filter = [ "a|^/dev/sd|", "a|^/dev/dm-|", "a|^/dev/mapper/|", "r|.*|" ]
     # Newer LVMs would look at nothing but the devices listed in a file of their own.
     use_devicesfile = 0
     write_cache_state = 0
