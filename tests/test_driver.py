@@ -237,7 +237,13 @@ def used_by_sm_config(a):
     return ORIGINAL, IQN
 
 
-@pytest.mark.parametrize("use", [used_by_attached, used_by_detached, used_by_sm_config])
+def used_by_introduced(a):
+    a.xapi.sr_introduce("lvmoiscsi", a.sr.uuid)
+    a.xapi.srs()[a.sr.uuid]["sm_config"]["relvmoiscsi"] = ORIGINAL
+    return ORIGINAL, IQN
+
+
+@pytest.mark.parametrize("use", [used_by_attached, used_by_detached, used_by_sm_config, used_by_introduced])
 def test_a_lun_of_the_pool_is_refused(array, use):
     a = array()
     scsi_id, iqn = use(a)

@@ -197,10 +197,14 @@ def in_use_by(session, scsi_id, own_sr):
         if pbd['SR'] != own_sr and sr.get('type') != 'relvmoiscsi' and pbd['device_config'].get('SCSIid') == scsi_id:
             return sr.get('uuid', pbd['SR']), 'a PBD has this SCSI id'
     for ref, sr in srs.items():
+        if ref == own_sr or sr.get('type') == 'relvmoiscsi':
+            continue
         config = sr.get('sm_config', {})
-        if ref != own_sr and sr.get('type') != 'relvmoiscsi' and \
-                (config.get('SCSIid') == scsi_id or 'scsi-' + scsi_id in config):
+        if config.get('SCSIid') == scsi_id or 'scsi-' + scsi_id in config:
             return sr['uuid'], 'its sm-config has this SCSI id'
+        # the plugin's attach marks what it has introduced, before there is a PBD
+        if scsi_id in (config.get('relvmoiscsi'), sr.get('other_config', {}).get('relvmoiscsi')):
+            return sr['uuid'], 'it was introduced for this SCSI id'
     return None
 
 
