@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """What is compared. A contestant is a list of commands that changes one LUN; what it needs is prepared before and not measured."""
 
+import compileall
 import dataclasses
 import os
+import shutil
 import sys
 import typing
 import uuid
@@ -10,7 +12,6 @@ import uuid
 from bench import lvmtools
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-DRIVERS = os.path.join(TOP, 'drivers')
 ENGINE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'engine.py')
 
 
@@ -19,33 +20,44 @@ class Job:
     """One run of one contestant on one fresh LUN.
 
     lun        path of a loop device, or of an image file
+    drivers    the directory with the package relvm
     directory  an empty one for its own files; answer  where the engine leaves its figures
     environ    the environment of its commands
     """
     lun: str
+    drivers: str
     directory: str
     environ: dict
     answer: str
 
 
+def installed(directory):
+    """A copy of the drivers as the pack installs them: byte-compiled. Its path."""
+    place = os.path.join(directory, 'drivers')
+    shutil.copytree(os.path.join(TOP, 'drivers'), place, ignore=shutil.ignore_patterns('__pycache__'))
+    compileall.compile_dir(place, quiet=1)
+    return place
+
+
 @dataclasses.dataclass
 class Contestant:
-    """title and changes are for the table; loop: it needs a block device; lvm: it needs LVM's tools."""
+    """title and changes are for the table; loop: it needs a block device; lvm: it needs LVM's tools; slow: it takes minutes."""
     name: str
     title: str
     changes: str
     loop: bool
     lvm: bool
     commands: typing.Callable[[Job], list]
+    slow: bool = False
 
 
 def _process(job):
-    job.environ['PYTHONPATH'] = DRIVERS
+    job.environ['PYTHONPATH'] = job.drivers
     return [[sys.executable, '-m', 'relvm', 'resign', job.lun]]
 
 
 def _engine(job):
-    return [[sys.executable, ENGINE, DRIVERS, job.lun, str(uuid.uuid4()), job.answer]]
+    return [[sys.executable, ENGINE, job.drivers, job.lun, str(uuid.uuid4()), job.answer]]
 
 
 def _vgimportclone(job):
@@ -72,5 +84,5 @@ CONTESTANTS = [
     Contestant('engine-file', 'resign of an image file, engine alone', 'LVM, MGT, VHDs', False, False, _engine),
     Contestant('vgimportclone', 'vgimportclone', 'PV and VG', True, True, _vgimportclone),
     Contestant('restore', 'pvcreate --restorefile, vgcfgrestore', 'PV, VG, LVs', True, True, _restore),
-    Contestant('lvrename', 'one lvrename per LV', 'LV names', True, True, _lvrename),
+    Contestant('lvrename', 'one lvrename per LV', 'LV names', True, True, _lvrename, True),
 ]

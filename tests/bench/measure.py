@@ -45,7 +45,7 @@ class Traced:
 
 @contextlib.contextmanager
 def fresh(contestant, original, scratch):
-    """A Job on a fresh copy of the image `original`."""
+    """A Job on a fresh copy of the image `original`. scratch: a directory with the drivers in it."""
     with tempfile.TemporaryDirectory(dir=scratch) as directory, contextlib.ExitStack() as stack:
         lun = os.path.join(directory, 'lun.img')
         medium.copy(original, lun)
@@ -54,7 +54,7 @@ def fresh(contestant, original, scratch):
             lun = stack.enter_context(medium.loop(lun))
         if contestant.lvm:
             environ = lvmtools.environment(lun, directory)
-        yield Job(lun, directory, environ, os.path.join(directory, 'answer.json'))
+        yield Job(lun, os.path.join(scratch, 'drivers'), directory, environ, os.path.join(directory, 'answer.json'))
 
 
 def timed(contestant, original, scratch):
