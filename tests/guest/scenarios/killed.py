@@ -9,12 +9,12 @@ from inside import clones, devices, pool
 from inside.reporting import record
 from lvhd import shapes
 
-# Every write; otherwise those of the smaller SR, and every third one of the other.
+# Every write; otherwise every second one of the smaller SR, and every third of the other.
 ALL = os.environ.get("GUEST_LONG") == "1"
 SHAPES = {"one": shapes.one, "chain5": shapes.chain5}
 # Other seeds, other identities.
 SEEDS = {"one": 7, "chain5": 17}
-STEP = {"one": 1, "chain5": 1 if ALL else 3}
+STEP = {"one": 1 if ALL else 2, "chain5": 1 if ALL else 3}
 
 
 def killed_at(number, clone, toolstack):
@@ -52,7 +52,7 @@ def original_lvs(original):
 
 def test_repetition_finishes_after_every_write(killed):
     _, found = killed
-    assert len(found) > 3
+    assert len(found) >= 3
     assert {number: problems for number, problems in found.items() if problems} == {}
 
 
