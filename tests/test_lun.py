@@ -191,6 +191,12 @@ BAD_LVM = [
     ('truncated', truncate(lambda sr: sr.pv_size - SECTOR), errors.TooSmall, ('PV label',)),
     ('truncated extents', truncate(lambda sr: sr.pe_start + MIB), errors.TooSmall, ()),
     ('PV larger than its label', texted(b'dev_size = ', b'dev_size = 9'), errors.TooSmall, ('VG',)),
+    ('no NUL', lambda path, sr: damage.text(path, lambda data: data[:-1]), errors.BadText, ('NUL',)),
+    ('two NULs', lambda path, sr: damage.text(path, lambda data: data + b'\0'), errors.BadText, ('NUL',)),
+    ('text behind a NUL', lambda path, sr: damage.text(path, lambda data: data[:-1] + b'\0# x\n\0'), errors.BadText, ('NUL',)),
+    ('VG not writable', texted(b'"RESIZEABLE", "READ", "WRITE"', b'"RESIZEABLE", "READ"'), errors.ForeignField, ('not WRITE',)),
+    ('VG not readable', texted(b'"RESIZEABLE", "READ", "WRITE"', b'"RESIZEABLE", "WRITE"'), errors.ForeignField, ('not READ',)),
+    ('other data area', labelled(damage.put(72, struct.pack('<Q', 12 * MIB))), errors.BadLabel, (str(12 * MIB), str(11 * MIB))),
     ('extents in the area', texted(b'pe_start = 22528', b'pe_start = 22520'), errors.BadArea, ('overlaps',)),
 ]
 
@@ -267,6 +273,16 @@ def test_twin_of_a_vdi(written):
     expect.refused(written(sr), errors.DuplicateVDI, 'LVs', twin.uuid)
 
 
+def test_a_vdi_with_the_uuid_of_the_sr(written):
+    sr = shapes.one()
+    shapes.disk(sr, 'x', uuid=sr.uuid, recorded=False, sectors=())
+    expect.refused(written(sr), errors.DuplicateVDI, sr.uuid, 'the SR and the LV')
+
+
+def test_a_volume_with_the_tag_of_a_cbt_log(written):
+    expect.refused(written(with_volumes(Volume('odd', tags=['cbtlog']))), errors.UnknownVolume, 'odd')
+
+
 # MGT
 
 
@@ -279,6 +295,9 @@ BAD_MGT = [
     ('version', lambda sr: [b':1:2', b':1:1'], errors.MGTVersion, ('1:1',)),
     ('other SR', lambda sr: [sr.uuid.encode('ascii'), UUID.encode('ascii')], errors.WrongSRUuid, (UUID,)),
     ('record', lambda sr: [b'<vdi>', b'<vda>'], errors.BadMGT, ('record',)),
+    ('the SR as a VDI', lambda sr: [sr.vdis[0].uuid.encode('ascii'), sr.uuid.encode('ascii')], errors.DuplicateVDI, ('the SR',)),
+    ('unknown field', lambda sr: [b'<read_only>', b'<sparse>1</sparse><read_only>'], errors.BadMGT, ('unknown field sparse',)),
+    ('missing field', lambda sr: [b'<managed>1</managed>', b''], errors.BadMGT, ('has no managed',)),
     ('twin', lambda sr: [sr.vdis[0].uuid.encode('ascii'), sr.vdis[1].uuid.encode('ascii')], errors.DuplicateVDI, ('records',)),
 ]
 
@@ -360,6 +379,12 @@ def test_parent_with_another_id(written):
     path, leaf, base = leaf_and_base(written)
     damage.header(path, leaf, damage.put(40, b'\xaa' * 16))
     expect.refused(path, errors.ParentMismatch, leaf, base)
+
+
+def test_child_without_locators(written):
+    path, leaf, _ = leaf_and_base(written)
+    damage.header(path, leaf, damage.put(576, b'\0' * 192))
+    expect.refused(path, errors.BadLocator, leaf, 'no locator')
 
 
 def test_raw_parent_with_an_id(written):

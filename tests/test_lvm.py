@@ -284,6 +284,15 @@ def test_area_header_with_a_wrong_checksum():
     assert 'header checksum' in str(caught.value)
 
 
+def test_text_of_more_than_4_mib():
+    """No SR needs that, and it would have to be held in memory."""
+    size = 6 * MIB
+    with pytest.raises(errors.BadArea) as caught:
+        read_area(small_area(((b'x' * (4 * MIB + 1), 1024),), size), 4096, size)
+    assert '%d bytes' % (4 * MIB + 1) in str(caught.value)
+    assert len(read_area(small_area(((b'x' * 4 * MIB, 1024),), size), 4096, size).text) == 4 * MIB
+
+
 def test_pre_committed_text():
     with pytest.raises(errors.InterruptedCommand):
         read_area(small_area(((b'abc\0', 1024), (b'def\0', 2048))))
@@ -589,6 +598,11 @@ REFUSED = [
     (errors.BadText, 'id', 'odd VG id', [('dvg000-0000-0000-0000-0000-0000-000001', 'dvg000-0000-0000-0000-0000-0000-00000_')]),
     (errors.BadText, 'seqno', 'no seqno', [('seqno = 7\n', '')]),
     (errors.BadText, 'seqno', 'seqno', [('seqno = 7', 'seqno = -7')]),
+    (errors.BadText, 'seqno 4294967294', 'seqno at its end', [('seqno = 7', 'seqno = 4294967294')]),
+    (errors.ForeignField, 'not VISIBLE', 'invisible LV', [('"READ", "WRITE", "VISIBLE"', '"READ", "WRITE"')]),
+    (errors.BadExtents, 'no segment', 'LV without segments',
+     [('segment_count = 1\n\nsegment1 {\nstart_extent = 0\nextent_count = 1\n\ntype = "striped"\nstripe_count = 1\n\n'
+       'stripes = [\n"pv0", 0\n]\n}', 'segment_count = 0')]),
     (errors.BadText, 'extent_size', 'extents of 0', [('extent_size = 8192', 'extent_size = 0')]),
     (errors.BadText, 'extent_size', 'huge extents', [('extent_size = 8192', 'extent_size = 9223372036854775807')]),
     (errors.BadText, 'physical_volumes', 'no PVs',

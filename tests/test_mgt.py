@@ -183,6 +183,52 @@ def test_volume_that_is_too_small(size):
     assert '%d bytes' % size in str(caught.value)
 
 
+def test_more_than_16_mib_are_not_read():
+    size = 64 * MIB
+
+    def read(offset, length):
+        assert (offset, length) == (0, SECTOR)
+        return ('XSSM:%-10d:1:2' % (2048 + 1024 * 16384)).encode('ascii').ljust(SECTOR)
+    with pytest.raises(errors.BadMGT) as caught:
+        mgt.Metadata(read, size)
+    assert 'at most' in str(caught.value)
+
+
+@pytest.mark.parametrize('old, new, said', [
+    (b'<read_only>', b'<sparse>1</sparse><read_only>', 'unknown field sparse'),
+    (b'<managed>1</managed>', b'', 'has no managed'), (b'<read_only>0</read_only>', b'', 'has no read_only'),
+    (b'<type>user</type>', b'', 'has no type'), (b'<managed>1<', b'<managed>x<', 'has managed x')])
+def test_what_the_record_of_a_vdi_must_have(old, new, said):
+    found = metadata(swap(old, new)(writer.used(some_sr())))
+    with pytest.raises(errors.BadMGT) as caught:
+        found.live()
+    assert said in str(caught.value) and 'offset 2048' in str(caught.value)
+
+
+def test_a_record_that_would_grow_beyond_its_sectors():
+    """A deleted record of no type and with no byte to spare, whose uuid is that of a VDI."""
+    sr = some_sr()
+    uuid = sr.vdis[0].uuid.encode('ascii')
+    start = b'<uuid>' + uuid + b'</uuid><vdi_type></vdi_type><deleted>1</deleted><x>'
+    tail = start + b'x' * (SECTOR - len(start) - len(b'</x></vdi>')) + b'</x></vdi>'
+    data = writer.used(sr)
+    data = data[:3072 + SECTOR] + tail + data[4096:]
+    found = metadata(data)
+    uuids = dict((record.uuid, NEW % 1) for record in found.records)
+    uuids[found.sr_uuid] = NEW % 0
+    with pytest.raises(errors.BadMGT) as caught:
+        found.rewritten(uuids, {}, {str(sr.vdis[0].uuid): 'vhd'})
+    assert 'no room' in str(caught.value) and 'offset 3072' in str(caught.value)
+
+
+def test_the_sr_is_no_vdi():
+    sr = some_sr()
+    sr.add(u'odd', uuid=sr.uuid)
+    with pytest.raises(errors.DuplicateVDI) as caught:
+        metadata(writer.used(sr)).live()
+    assert sr.uuid in str(caught.value)
+
+
 def test_two_records_of_one_vdi():
     sr = some_sr()
     sr.add(u'twin', uuid=sr.vdis[0].uuid)

@@ -216,12 +216,13 @@ def test_ring_without_room(written):
 
 
 def test_ring_that_is_smaller_than_the_new_text(written):
-    """The final text is longer than the old one only by its description."""
-    sr = shapes.one(older_texts=0, text_offset=512)
-    size = -(-shapes.text_size(sr) // SECTOR) * SECTOR
-    sr = shapes.one(older_texts=0, text_offset=512, area_size=512 + size, description='')
-    path = written(sr)
-    expect.refused(path, errors.NoRoomInRing)
+    """The old text fills it to the last byte, and the new one has a longer description."""
+    sr = shapes.one(older_texts=0, text_offset=512, description='', host='')
+    sr.host = 'h' * (-shapes.text_size(sr) % SECTOR)
+    size = shapes.text_size(sr)
+    assert size % SECTOR == 0
+    sr.area_size = 512 + size
+    expect.refused(written(sr), errors.NoRoomInRing, 'the largest has %d' % (512 + size))
 
 
 # Uuids

@@ -227,3 +227,11 @@ def test_names_in_xml(name, written):
     found, resign = elements(data)
     assert (found['name_label'], found['name_description']) == (name, name)
     assert texts(resign, 'name_label') == [name]
+
+
+def test_white_space_and_halves_of_characters_in_xml():
+    """Python with 16-bit Unicode has the two halves of a character, one by one."""
+    data = report.empty(0)
+    data.update(sr_uuid=UUID, name_label=u'a\tb\nc', name_description=u'x\ud83d\udcbey\ud83d\ude00')
+    found, _ = elements(data)
+    assert (found['name_label'], found['name_description']) == (u'a b c', u'x\U0001f4bey\U0001f600')

@@ -9,6 +9,7 @@ import re
 import struct
 import subprocess
 import sys
+import zlib
 
 import pytest
 
@@ -586,7 +587,7 @@ def test_locked_lun_with_another_pv_uuid(locked):
     refused_as_it_is(path, 'another resign')
 
 
-def forge(path, runs):
+def forge(path, runs, area_size=None):
     """Replace the log of a locked LUN by one that is in force and holds these runs."""
     device = blockdev.Device(path)
     try:
@@ -594,6 +595,7 @@ def forge(path, runs):
     finally:
         device.close()
     log.runs = runs
+    log.area_size = area_size or log.area_size
     data = log.render()
     tail_of_mgt(path, len(data), data)
 
@@ -611,13 +613,39 @@ def test_forged_log(runs, locked):
     refused_as_it_is(locked[1], 'would change more than volumes')
 
 
-def test_forged_log_that_leaves_an_unsound_sr(locked):
+@pytest.mark.parametrize('size', [22528 * SECTOR - 4096 + 512, 22528 * SECTOR - 4096 - 1, 1 << 40])
+def test_forged_log_with_another_area(size, locked):
+    forge(locked[1], [], size)
+    refused_as_it_is(locked[1], 'would change more than volumes')
+
+
+def test_forged_log_whose_staged_area_is_where_the_final_one_goes(clone):
+    """The staged area follows its own final one too closely: as if another engine had put it there."""
+    _, path = clone('one')
+    devices.killed(path, UUID, 3)
+    with reader.Lun(path) as lun:
+        data = lun.text
+    target = 4096 + 512
+    damage.write(path, target, lvmdisk.area_header(target, 8192, [(512, len(data), reader.lvm_crc(data))]) + data)
+    damage.label(path, damage.put(104, struct.pack('<QQ', target, 8192)))
+    with reader.Lun(path) as lun:
+        size = lun.volumes['MGT'].size
+        head = bytearray(lun.volumes['MGT'].read(size - 512, 512))
+    struct.pack_into('<QQ', head, 64, target, 8192)
+    struct.pack_into('<I', head, 12, zlib.crc32(bytes(head[16:])) & 0xffffffff)
+    tail_of_mgt(path, 512, bytes(head))
+    refused_as_it_is(path, 'would change more than volumes')
+
+
+@pytest.mark.parametrize('name, said', [('one', 'MGT says SR'), ('two_snapshots', 'it names SR')])
+def test_forged_log_that_leaves_an_unsound_sr(name, said, clone):
     """A log that is in force is applied; what does not pass the check stays locked."""
-    _, path = locked
+    _, path = clone(name)
+    devices.killed(path, UUID, 3)
     forge(path, [])
     with pytest.raises(errors.CheckFailed) as caught:
         devices.run(path, OTHER)
-    assert 'the VG' in str(caught.value) or 'SR' in str(caught.value)
+    assert said in str(caught.value)
     seen, = reader.observe(path)
     assert seen.exported
 
@@ -744,12 +772,29 @@ def test_contents_changed_while_locked(clone, shape_called):
 
 
 class Quiet(devices.Recording):
-    """Calls `hook` behind the flush that ends the changes, before they are read back."""
+    """Calls `hook` behind the flush of a step, before what was written is read back."""
+
+    when = 'applying the log'
 
     def flush(self):
         devices.Recording.flush(self)
-        if self.step == 'applying the log':
+        if self.step == self.when:
             self.hook()
+
+
+@pytest.mark.parametrize('step', ['switch 1', 'switch 2'])
+def test_label_that_reads_back_as_rubbish(step, clone):
+    """It was written, so this is no refusal."""
+    _, path = clone('one')
+    device = Quiet(path)
+    device.when = step
+    device.hook = lambda: damage.write(path, 512 + 100, b'\xff' * 8)
+    try:
+        with pytest.raises(errors.ChangedWhileLocked) as caught:
+            resign.resign(device, UUID)
+    finally:
+        device.close()
+    assert step in str(caught.value) and 'checksum' in str(caught.value)
 
 
 def test_final_area_that_does_not_read_back(clone):
