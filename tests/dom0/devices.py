@@ -11,19 +11,29 @@ over the image; in 'file' mode it is a link to the image.
 import errno
 import glob
 import os
-import shutil
 import stat
-import subprocess
+import time
 
 from dom0.bin.tapctl import volumes_in_use
 from dom0.state import make_directory, make_link, remove_file, write_file
 
 SECTOR = 512
 DM_MAJOR = 253
+LOOP_ATTEMPTS = 40
+
+
+def remove_tree(path):
+    """Remove the directory `path` and all in it, if it is there."""
+    for directory, directories, files in os.walk(path, topdown=False):
+        for name in files + [name for name in directories if os.path.islink(os.path.join(directory, name))]:
+            os.unlink(os.path.join(directory, name))
+        os.rmdir(directory)
 
 
 def losetup(image, offset=0, size=0, readonly=False):
     """Take a loop device over `size` bytes of `image` from `offset` (0: all); its path, /dev/loopN."""
+    import subprocess       # slow to import, and most commands do without
+
     command = ["losetup", "--find", "--show"]
     if offset:
         command += ["--offset", str(offset)]
@@ -32,12 +42,20 @@ def losetup(image, offset=0, size=0, readonly=False):
     if readonly:
         command.append("--read-only")
     environment = dict(os.environ, LC_ALL="C")
-    out = subprocess.check_output(command + [image], env=environment)
-    return out.decode().strip()
+    for attempt in range(LOOP_ATTEMPTS):
+        try:
+            return subprocess.check_output(command + [image], env=environment).decode().strip()
+        except subprocess.CalledProcessError:
+            # all taken, or another process took the one that was found
+            if attempt == LOOP_ATTEMPTS - 1:
+                raise
+            time.sleep(0.25)
 
 
 def release_loop(loop):
     """Give back the loop device `loop`; a device that is still open goes when it is closed."""
+    import subprocess
+
     subprocess.call(["losetup", "--detach", loop])
 
 
@@ -94,9 +112,9 @@ class Devices(object):
         for name in self.disks_of(session):
             self.remove_disk(name)
         host = session["host"]
-        shutil.rmtree(self._host_directory(host), ignore_errors=True)
-        shutil.rmtree(self.state.path("/sys/class/scsi_host/host%d" % host), ignore_errors=True)
-        shutil.rmtree(self.state.path("/sys/class/iscsi_host/host%d" % host), ignore_errors=True)
+        remove_tree(self._host_directory(host))
+        remove_tree(self.state.path("/sys/class/scsi_host/host%d" % host))
+        remove_tree(self.state.path("/sys/class/iscsi_host/host%d" % host))
         remove_file(self.state.path("/sys/class/iscsi_session/session%d" % session["sid"]))
 
     def rescan(self, session):
@@ -214,9 +232,9 @@ class Devices(object):
         hctl = "%d:0:0:%s" % (disk["host"], disk["lun"])
         device = os.path.join(self._host_directory(disk["host"]), "session%d" % disk["sid"],
                               "target%d:0:0" % disk["host"], hctl)
-        shutil.rmtree(device, ignore_errors=True)
-        shutil.rmtree(self.state.path("/sys/class/scsi_disk/" + hctl), ignore_errors=True)
-        shutil.rmtree(self.state.path("/sys/class/scsi_device/" + hctl), ignore_errors=True)
+        remove_tree(device)
+        remove_tree(self.state.path("/sys/class/scsi_disk/" + hctl))
+        remove_tree(self.state.path("/sys/class/scsi_device/" + hctl))
         self._remove_block_links(name, disk["dev"])
 
     def _remove_block_links(self, name, number):
@@ -285,7 +303,7 @@ class Devices(object):
         for slave in mapping["slaves"]:
             remove_file(self.state.path("/sys/block/%s/holders/dm-%d" % (slave, mapping["minor"])))
         self._remove_block_links("dm-%d" % mapping["minor"], mapping["dev"])
-        shutil.rmtree(self.state.path("/sys/devices/virtual/block/dm-%d" % mapping["minor"]), ignore_errors=True)
+        remove_tree(self.state.path("/sys/devices/virtual/block/dm-%d" % mapping["minor"]))
         if mapping["loop"]:
             release_loop(mapping["loop"])
         del self.state["dm"][name]

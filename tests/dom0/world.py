@@ -15,6 +15,7 @@ Targets listen on 127.0.0.N; they only accept connections (sm tests reachability
 """
 
 import atexit
+import json
 import os
 import shutil
 import socket
@@ -44,19 +45,36 @@ COMMANDS = {
     "vhd_util": ["/usr/bin/vhd-util", "/usr/sbin/vhd-util"],
     "lvm": ["/usr/sbin/" + name for name in (
         "vgs", "vgcreate", "vgremove", "vgchange", "vgextend", "vgrename", "vgck", "vgscan", "vgcfgbackup", "vgcfgrestore", "pvs",
-        "pvcreate", "pvremove", "pvresize", "pvchange", "pvck", "pvscan", "lvs", "lvdisplay", "lvcreate", "lvremove", "lvchange",
+        "pvcreate", "pvremove", "pvresize", "pvchange", "pvck", "pvscan", "vgexport", "vgimport", "lvs", "lvdisplay", "lvcreate", "lvremove", "lvchange",
         "lvrename", "lvresize", "lvextend")],
 }
 
 SCRIPT = """#!{python} -SE
 import sys
-sys.dont_write_bytecode = True
 sys.path.insert(0, {tests!r})
 from dom0.bin import {module}
 try:
     sys.exit({module}.main({root!r}, sys.argv))
 except KeyboardInterrupt:
     sys.exit(130)
+"""
+
+SNIPPET = """import json, os, sys
+globals().update(json.loads(%(variables)r))
+
+
+def module(name):
+    for dotted in ("sm.core." + name, "sm." + name, "sm.drivers." + name, name):
+        try:
+            __import__(dotted)
+        except ImportError:
+            continue
+        return sys.modules[dotted]
+    raise ImportError(name)
+
+
+%(code)s
+print(json.dumps(result))
 """
 
 INVENTORY = """PRIMARY_DISK='/dev/disk/by-id/none'
@@ -154,7 +172,7 @@ class World(object):
     def install_doubles(self, name):
         """Write the sm doubles of profile `name`; they replace those of another profile."""
         self.profile = profiles.PROFILES[name]
-        self._set_old_iscsiadm(self.profile.SESSION_LIST_MUST_WORK)
+        self._adapt_commands(self.profile)
         self.sm_tree = None
         profiles.install(self.profile, self.root, self.python)
 
@@ -164,10 +182,11 @@ class World(object):
         `recognised` then say which release it is."""
         if self.mode != "loop":
             raise RuntimeError("a real sm needs loop mode: %s" % self.why_not_loop)
+        self.profile = None
         self.sm_tree = tree
         self.sm_python = python or self.python
         self.generation, self.recognised = native.generation_of(tree)
-        self._set_old_iscsiadm(self.generation == "C")
+        self._adapt_commands(self.behaves_like)
         native.copy_tree(tree, self.root)
         native.add_libraries(self.root, self.sm_python)
         self.install_driver()
@@ -175,10 +194,13 @@ class World(object):
         self.native.build()
         self._syslog = SyslogSocket(self.path("/dev/log"), self.path("/var/log/SMlog"))
 
-    def _set_old_iscsiadm(self, old):
-        """Up to 6.5, iscsiadm's lists of nothing were no error."""
+    def _adapt_commands(self, profile):
+        """What of the commands differs with the generation: up to 6.5, iscsiadm's lists of nothing were no error; from 7.0 on, LVM
+        may write on the master only; sm 4 itself writes with the other lvm.conf."""
         with State(self.root) as state:
-            state["old_iscsiadm"] = old
+            state["old_iscsiadm"] = profile.SESSION_LIST_MUST_WORK
+        read_only = profile.SETS_LVM_SYSTEM_DIR and not profile.REFRESH_ON_ACTIVATE
+        write_file(self.path("/etc/lvm/lvm.conf"), LVM_CONF.format(read_only=int(read_only)))
 
     def driver_command(self, script):
         """The command line, without its argument, that runs the driver `script` (a path in the double), and the environment."""
@@ -342,6 +364,29 @@ class World(object):
         process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         out, err = process.communicate(options.get("input", "").encode("utf-8"))
         return process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
+
+    def run_python(self, code, **variables):
+        """Run `code` in the double as a program of dom0 with sm's modules at hand; what it left in ``result``, through JSON.
+
+        ``module(name)`` in it imports sm's module of that name wherever this generation keeps it; `variables` are set before.
+        """
+        script = self.path(DRIVER_DIRECTORY + "/snippet.py")
+        write_file(script, SNIPPET % {"variables": json.dumps(variables), "code": code})
+        command, environment = self.driver_command(script)
+        try:
+            process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                       close_fds=True)
+            out, err = process.communicate()
+        finally:
+            os.unlink(script)
+        if process.returncode:
+            raise RuntimeError(err.decode("utf-8", "replace"))
+        return json.loads(out.decode("utf-8").splitlines()[-1])
+
+    @property
+    def behaves_like(self):
+        """The `profile.Profile` of the doubles or of the real sm."""
+        return self.profile or profiles.PROFILES[self.generation]
 
     def login(self, iqn):
         """Log in to every portal of `iqn` by hand, as an administrator would; names of the disks that came up."""

@@ -5,7 +5,6 @@ Exit codes are open-iscsi's (include/iscsi_err.h): 4 connection failed, 6 invali
 8 no such value, 15 session exists, 21 no records/sessions found, 24 login refused by authentication.
 """
 
-import socket
 import sys
 
 from dom0.devices import Devices
@@ -64,10 +63,12 @@ class Options(object):
 
 def reachable(portal):
     """Whether something listens at `portal`."""
+    import socket       # slow to import, and most calls do without
+
     ip, port = portal.rsplit(":", 1)
     try:
         socket.create_connection((ip, int(port)), timeout=5).close()
-    except (OSError, IOError, socket.error):
+    except (IOError, OSError):
         return False
     return True
 

@@ -87,7 +87,10 @@ class RealLvm(object):
         """Run the command, then do to the double's device-mapper what LVM would have done."""
         self.directory = tempfile.mkdtemp(prefix="lvm-", dir=self.root + "/var/lib/dom0")
         try:
-            self.write_configuration()
+            if self.write_configuration() and self.writes():
+                # LVM 2.02 says so; 2.03.16 was seen to write all the same
+                sys.stderr.write("  Operation prohibited while global/metadata_read_only is set.\n")
+                return 5
             return self.dispatch()
         finally:
             shutil.rmtree(self.directory)
@@ -173,7 +176,7 @@ class RealLvm(object):
     # real LVM
 
     def write_configuration(self):
-        """lvm.conf for this call, from the double's one and the environment."""
+        """Write lvm.conf for this call, from the double's one and the environment; its metadata_read_only."""
         system = os.environ.get("LVM_SYSTEM_DIR", "/etc/lvm")
         conf = system + "/lvm.conf"
         if not conf.startswith(self.root):
@@ -188,6 +191,14 @@ class RealLvm(object):
         text = CONFIGURATION.format(root=self.root, filter=", ".join(accepted + ['"r|.*|"']), read_only=read_only)
         with open(os.path.join(self.directory, "lvm.conf"), "w") as f:
             f.write(text)
+        return read_only
+
+    def writes(self):
+        """Whether the command changes metadata."""
+        if self.command in ("lvchange", "vgchange"):
+            rest = [arg for arg in self.args if arg.startswith("-") and not re.match("--refresh|--config|--readonly|-a|--activate|--available", arg)]
+            return bool(rest)
+        return self.command not in REPORTS
 
     def visible_devices(self):
         """Paths that LVM may look at: disks without a map, maps, and of them only LVM_DEVICE's where that is set."""
