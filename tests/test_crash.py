@@ -77,7 +77,7 @@ def test_the_command_line_finishes_what_a_kill_left(two, directory):
 
 @NO_LVM
 def test_real_lvm_sees_what_our_reader_sees(two, directory):
-    answers = two.real_lvm(directory, random.Random(1).sample(list(two.states(states.BRIEF)), 20))
+    answers = two.real_lvm(directory, random.Random(1).sample(list(two.states(states.FULL)), 20))
     assert answers.troubles == []
     assert answers.number == 20
 

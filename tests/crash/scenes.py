@@ -138,7 +138,7 @@ def _use(path, model, seed, grow_mgt=False, leave=1):
     if grow_mgt:
         first, count = model.mgt_volume.segments[0]
         model.mgt_volume.segments = [(first, count + 1)]
-    for number in range(12):
+    for number in range(6):
         vdi = shapes.disk(model, 'later %d' % number, sectors=(0, 8 * ids.randrange(1, 400)))
         if number % 3 == 0:
             shapes.snapshot(model, vdi, 'snap of later %d' % number)
