@@ -49,7 +49,7 @@ class Attachment(object):
         self._lock = lock
         left_over = self._forget_dead_run()
         found = dom0.multipath_map(self.scsi_id)
-        if found and not left_over:
+        if found and not left_over and not self._flush_empty(found):
             raise errors.MapPresent(scsi_id=self.scsi_id, map=found)
         self._disks_before = dom0.scsi_disks(self.scsi_id)
         if left_over:
@@ -60,6 +60,20 @@ class Attachment(object):
         self._attach_iscsi()
         self.path = self.sr.mpathmodule.path(self.scsi_id)
         dom0.check_device(self.path, self.scsi_id, smcompat.scsiutil.getSCSIid)
+
+    def _flush_empty(self, found):
+        """True when the map had neither paths nor anything on it, and is gone now.
+
+        With several targets sm looks for the LUN behind each of them while it reads the device config: it logs in and out again,
+        and multipathd keeps the map that this made.
+        """
+        if dom0.slaves(found) or dom0.holders(found):
+            return False
+        try:
+            self.sr.mpathmodule.reset(self.scsi_id, True)
+        except Exception:
+            smcompat.log('flushing the map of %s: %s' % (self.scsi_id, smcompat.describe(errors.current())))
+        return not dom0.multipath_map(self.scsi_id)
 
     def _forget_dead_run(self):
         """Takes back what a run that died on this LUN had left. True if there was one. We hold the lock, so it is dead."""

@@ -74,6 +74,14 @@ def holders(name):
     return [_read('%s/block/%s/dm/name' % (SYS, holder)) or holder for holder in sorted(os.listdir(directory))]
 
 
+def slaves(name):
+    """Kernel names of what a device-mapper device sits on: for a multipath map its paths."""
+    directory = '%s/block/%s/slaves' % (SYS, name)
+    if not os.path.isdir(directory):
+        return []
+    return sorted(os.listdir(directory))
+
+
 def _read(path):
     try:
         stream = open(path)
@@ -104,7 +112,7 @@ def check_device(path, scsi_id, reported_id):
             raise errors.NotADisk(device=path, kind='a device-mapper device that is no multipath map')
         if uuid != 'mpath-' + scsi_id:
             raise errors.WrongLUN(device=path, found=uuid[6:], wanted=scsi_id)
-        paths = os.listdir('%s/block/%s/slaves' % (SYS, name))
+        paths = slaves(name)
         if [disk for disk in disks if disk not in paths]:
             raise errors.ManyDevices(scsi_id=scsi_id, devices=', '.join(disks + [name]))
     else:

@@ -31,11 +31,13 @@ class Call(threading.Thread):
         return self._answer
 
 
-def wait_until_stopped(pid):
-    """Until a process has stopped itself (SIGSTOP)."""
+def wait_until_stopped(process, call):
+    """Until the subprocess that a Call runs has stopped itself (SIGSTOP); AssertionError with the answer if it ended instead."""
 
     def stopped():
-        with open(f"/proc/{pid}/stat") as stat:
+        if not call.is_alive():
+            raise AssertionError(f"not stopped, but ended: {call.answer()}")
+        with open(f"/proc/{process.pid}/stat") as stat:
             return stat.read().rpartition(")")[2].split()[0] == "T"
 
-    wait_until(stopped, f"stop of process {pid}", 120)
+    wait_until(stopped, f"stop of process {process.pid}", 300)

@@ -62,9 +62,9 @@ def observe(world, toolstack, original, config, scsi_id, iqn):
     started = []
     toolstack.wrapper = ["/usr/bin/python3", stopped.__file__, "3"]
     resigning = Call(pool.resign, toolstack, config, on_start=started.append)
-    wait_until(lambda: started or not resigning.is_alive(), "driver")
+    wait_until(lambda: started, "driver")
     toolstack.wrapper = []
-    wait_until_stopped(started[0].pid)
+    wait_until_stopped(started[0], resigning)
     seen.map = map_of(scsi_id)
     seen.paths = devices.paths_of(scsi_id)
     seen.written = opened_for_writing(started[0].pid)

@@ -4,7 +4,6 @@
 The driver is stopped before its third write, which is switch 1 (behind the log and the staged metadata), and before its fourth.
 """
 
-import os
 import signal
 
 import pytest
@@ -41,8 +40,8 @@ def observed(world, toolstack):
     resigning = Call(pool.resign, toolstack, clone.config, on_start=started.append)
     wait_until(lambda: started, "driver")
     toolstack.wrapper = []
-    driver = started[0].pid
-    wait_until_stopped(driver)
+    driver = started[0]
+    wait_until_stopped(driver, resigning)
 
     creating = Call(toolstack.vdi_create, original.sr, 8 * MIB)
     attaching = Call(toolstack.vdi_attach, vdi)
@@ -52,15 +51,15 @@ def observed(world, toolstack):
     seen.names_before = reader.vg_names(clone.path)
     seen.mapped_before = devices.lv_luns(original.vg)
 
-    os.kill(driver, signal.SIGCONT)
-    wait_until_stopped(driver)
+    driver.send_signal(signal.SIGCONT)
+    wait_until_stopped(driver, resigning)
     seen.created = creating.answer()
     attaching.answer()
     seen.names_between = reader.vg_names(clone.path)
     seen.mapped_between = devices.lv_luns(original.vg)
     seen.driver_alive = resigning.is_alive()
 
-    os.kill(driver, signal.SIGCONT)
+    driver.send_signal(signal.SIGCONT)
     seen.answer = resigning.answer()
     seen.vdi = vdi
     seen.left_over = world.left_over(clone.scsi_id, clone.own_iqn)
