@@ -19,12 +19,14 @@ import re
 
 from relvm import errors
 
+# Comments in a row, escapes in a string, items of a list: the regular expressions keep a kilobyte for each that they are in
+_MOST = '{0,4096}'
 # White space as C's isspace has it: \s takes more on Python 3, whose native str of LUN bytes is Unicode
-_SPACE = r'[ \t-\r]*(?:#[^\n]*\n[ \t-\r]*)*'
-_STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"'
+_SPACE = r'[ \t-\r]*(?:#[^\n]*\n[ \t-\r]*)' + _MOST
+_STRING = r'"[^"\\]*(?:\\.[^"\\]*)%s"' % _MOST
 _NUMBER = r'-?[0-9]{1,19}(?:\.[0-9]*)?(?![A-Za-z0-9_.+-])'
 _SCALAR = '(?:%s|%s)' % (_STRING, _NUMBER)
-_LIST = r'\[(?:%s%s%s(?:,|(?=\])))*%s\]' % (_SPACE, _SCALAR, _SPACE, _SPACE)
+_LIST = r'\[(?:%s%s%s(?:,|(?=\])))%s%s\]' % (_SPACE, _SCALAR, _SPACE, _MOST, _SPACE)
 # One match is a whole entry or the brace that ends a section. The last alternative is any character that begins neither: so
 # matches follow each other without a gap, and the time is linear for rubbish too.
 _ENTRY = re.compile('%s(?:'
@@ -43,6 +45,8 @@ MAX_DEPTH = 8
 class Value(object):
     """`name = value`: `start` and `end` enclose the value itself, `data` is an int, a float, a str or a list of these."""
 
+    __slots__ = ('start', 'end', 'data')
+
     def __init__(self, start, end, data):
         self.start = start
         self.end = end
@@ -51,6 +55,8 @@ class Value(object):
 
 class Section(object):
     """`name { ... }`: `start` is where the name starts, `name_end` where it ends, `body` the place after `{`, `end` after `}`."""
+
+    __slots__ = ('name', 'start', 'name_end', 'body', 'end', 'order', 'entries')
 
     def __init__(self, name, start):
         self.name = name
