@@ -167,9 +167,9 @@ class Editor(object):
         raw = self.read(name, HEADER_AT, HEADER)
         places = [LOCATOR.unpack_from(raw, LOCATORS_AT + LOCATOR.size * number) for number in range(8)]
         for code, _, length, _, offset in places:
-            if code != b"\0\0\0\0":
+            if code != b"\0\0\0\0" and offset + length <= self.size(name):
                 data = self.read(name, offset, length)
-                kind = "ascii" if code == b"MacX" else "utf-16-le"
+                kind = "utf-8" if code == b"MacX" else "utf-16-le"
                 self.write(name, offset, data.replace(old.encode(kind), new.encode(kind)))
 
         def rename(raw):

@@ -79,22 +79,22 @@ class Locked(Editor):
 
     def staged_text(self):
         """The live text of the staged area, without its NUL."""
-        start = self.fields[4]
+        start = self.staged
         offset, length = struct.unpack(str("<QQ"), self.medium.read(start + 40, 16))
         return self.medium.read(start + offset, length)[:-1]
 
     def write_staged_text(self, data):
         """Another staged text; label and log follow it."""
         data += b"\0"
-        start = self.fields[4]
-        size = max(self.fields[5], -(-(HEAD + len(data)) // HEAD) * HEAD)
+        start = self.staged
+        size = -(-(HEAD + len(data)) // HEAD) * HEAD
         self.medium.write(start + HEAD, data)
         header = bytearray(self.medium.read(start, HEAD))
         struct.pack_into(str("<QQQII"), header, 32, size, HEAD, len(data), crc(data), 0)
         struct.pack_into(str("<I"), header, 0, crc(bytes(header[4:])))
         self.medium.write(start, bytes(header))
         self.label(lambda raw: struct.pack_into(str("<QQ"), raw, 104, start, size))
-        self.fields[5], self.fields[6] = size, crc(data)
+        self.fields[4], self.fields[5], self.fields[6] = start, size, crc(data)
         self.seal()
 
 

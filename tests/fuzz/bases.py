@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""The sound LUNs that are mutated: a handful of small SRs, each also as an interrupted resign left it."""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+from fuzz import luns, media
+from fuzz.locked import Locked
+from fuzz.mutate import Target, plain
+from lvhd import image, shapes
+from lvhd.model import Volume
+
+
+def _mixed():
+    """Everything that an SR may hold."""
+    sr = luns.snapshot(3, lvm="2.02.130", tags=["pool_7"])
+    luns.disk(sr, "fragments", fragments=3)
+    luns.disk(sr, "garbage", hidden=True, managed=False, sectors=())
+    luns.disk(sr, "unrecorded", recorded=False, sectors=())
+    sr.add("no volume", stored=False)
+    sr.volumes = [Volume("admin"), shapes.cbt_log(sr.named["disk"].uuid)]
+    return sr
+
+
+MODELS = (luns.plain, luns.cloned, luns.snapshot, luns.raw_parent, _mixed, lambda: luns.chain(5),
+          lambda: luns.snapshot(4, lvm="2.02.84", text_offset=900 * 512, area_size=901 * 512 + 512))
+
+
+def plain_targets():
+    found = []
+    for model in MODELS:
+        sr = image.settle(model())
+        found.append(plain(sr, media.Pages.of_chunks(image.size(sr), image.chunks(sr))))
+    return found
+
+
+def locked_targets():
+    return [Target(Locked(model())) for model in MODELS]
