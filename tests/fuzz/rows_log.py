@@ -79,7 +79,7 @@ def run_at_the_end_of_all_address_space(lun):
     lun.seal()
 
 
-@refused(41, DAMAGED)
+@refused(41, STRAYS)
 def overlapping_runs(lun):
     lun.runs.append((lun.runs[0][0] + 1, b"x" * 600))
     lun.seal()
