@@ -4,8 +4,8 @@
 import math
 from xml.sax.saxutils import escape
 
-WIDTH, HEIGHT = 900, 520
-LEFT, RIGHT, TOP, BOTTOM = 80, 270, 50, 60
+WIDTH, HEIGHT = 980, 520
+LEFT, RIGHT, TOP, BOTTOM = 80, 350, 50, 60
 COLOURS = ('#0b5394', '#6fa8dc', '#38761d', '#93c47d', '#cc0000', '#e69138', '#674ea7')
 
 
