@@ -12,7 +12,7 @@ import tempfile
 
 import pytest
 
-from fuzz import luns, media
+from fuzz import luns, media, rows_mgt, rows_vhd
 from fuzz.edit import Editor
 from lvhd import image, reader
 from relvm import blockdev, cli, errors, lvm, resign, verify
@@ -245,3 +245,50 @@ def test_image_is_a_link(written, tmpdir):
     assert os.path.islink(link)
     assert stat.S_ISREG(os.lstat(path).st_mode)
     assert reader.vg_names(path) == ["VG_XenStorage-" + NEW_SR]
+
+
+WATCHED = r"""
+import json, os, sys
+sys.path.insert(0, sys.argv[1])
+sys.dont_write_bytecode = True
+from relvm import cli, report, resign
+import relvm.jsontext, relvm.verify
+seen = []
+
+def hook(event, arguments):
+    if event.split(".")[0] in ("open", "subprocess", "socket", "ctypes", "exec") or event.startswith(("os.", "shutil.", "pty.")):
+        # compiled code of a module that Python itself loads
+        if event == "open" and str(arguments[0]).endswith((".py", ".pyc", ".so")) or event == "exec":
+            return
+        seen.append([event, str(arguments[0])])
+
+sys.addaudithook(hook)
+status = cli.main(sys.argv[2:])
+parsers = [name for name in sys.modules if name.startswith(("xml", "pyexpat", "lxml"))]
+os.write(3, json.dumps([status, seen, parsers]).encode("ascii"))
+"""
+
+
+PATHS = ("locator_absolute", "locator_with_dots", "locator_of_etc_shadow", "parent_name_with_a_path", "external_entity",
+         "dtd_before_a_vdi_record")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 8), reason="audit hooks came with Python 3.8")
+@pytest.mark.parametrize("row", [None] + [row for row in rows_vhd.table.rows + rows_mgt.table.rows if row.name in PATHS], ids=repr)
+def test_nothing_but_the_lun_is_opened(row, written, tmpdir):
+    """Whatever names a LUN holds, they are compared and never opened, and no XML parser sees them."""
+    path, lun = written(row.model() if row else luns.snapshot())
+    if row:
+        row.spoil(lun)
+    for name in ("preview", "resign"):
+        with open(str(tmpdir.join("seen")), "w+b") as answer:
+            def hand_over(answer=answer):
+                os.dup2(answer.fileno(), 3)
+            process = subprocess.Popen([sys.executable, "-c", WATCHED, DRIVERS, name, path], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                       close_fds=False, preexec_fn=hand_over, cwd="/")
+            _, err = process.communicate()
+            answer.seek(0)
+            status, seen, parsers = json.loads(answer.read().decode("ascii"))
+        assert status == (1 if row and row.reason else 0), err
+        assert set(tuple(event) for event in seen) == {("open", path)}
+        assert parsers == []

@@ -137,6 +137,25 @@ def virtual_size_of_63_bits(lun):
     lun.footer(disk(lun), lambda raw: put(raw, 48, ">Q", 1 << 63))
 
 
+@refused(25, "BadVHD", VHD % "the copy of the footer at its start is damaged")
+def volume_that_was_just_created(lun):
+    """vdi_create, cloned between lvcreate and vhd-util create."""
+    lun.write(disk(lun), 0, b"\0" * lun.size(disk(lun)))
+
+
+def _half_deleted():
+    sr = luns.plain()
+    luns.disk(sr, "other", hidden=True, managed=False)
+    sr.named["other"].recorded = False
+    return sr
+
+
+@accepted(25, ["the LV {other} has no record in the metadata volume",
+               "the VDI {other_uuid} is dropped: a hidden node that nothing refers to"], model=_half_deleted)
+def volume_that_was_just_deleted(lun):
+    """vdi_delete, cloned before the garbage collector came: the record is gone and the VHD hidden."""
+
+
 @refused(27, "ParentMissing", MISSING % ("VHD-" + ABSENT))
 def parent_that_is_not_here(lun):
     lun.names(disk(lun), mapper(lun.sr, lun.sr.named["base"].volume.name), mapper(lun.sr, "VHD-" + ABSENT))
