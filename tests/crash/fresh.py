@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-from crash import pool, witness
+from crash import pool
 from relvm import identity
 
 DRIVERS = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), 'drivers')
