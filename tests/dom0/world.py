@@ -349,12 +349,22 @@ class World(object):
                 environment[key] = os.environ[key]
         return environment
 
+    def seen(self, path):
+        """`path`, an absolute path of dom0, as dom0's programs have to write it."""
+        return path if self.native is not None else self.path(path)
+
     def run(self, *command, **options):
-        """Run a dom0 command; (exit status, stdout, stderr), text. env: further variables."""
-        environment = self.environment()
+        """Run a dom0 command; (exit status, stdout, stderr), text. env: further variables. Paths as `seen` gives them."""
+        if self.native is not None:
+            prefix, environment = self.driver_command("")
+            command = prefix[:-2] + list(command)
+        else:
+            environment = self.environment()
+            command = list(command)
         environment.update(options.get("env", {}))
-        command = list(command)
-        if command[0].startswith("/"):
+        if self.native is not None:
+            pass
+        elif command[0].startswith("/"):
             command[0] = self.path(command[0])
         else:
             for directory in environment["PATH"].split(":"):

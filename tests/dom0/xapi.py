@@ -441,6 +441,13 @@ class Xapi(object):
         except Exception as e:
             raise XapiError("SR_BACKEND_FAILURE", repr(e), run.stdout, run.stderr)
 
+    def _register(self, kind):
+        """Make the SM record of `kind`, which xapi makes at its start; the run is not kept."""
+        if not [sm for sm in self.db.all("SM").values() if sm["type"] == kind]:
+            before = list(self.runs)
+            self.driver_info(kind)
+            self.runs[:] = before
+
     def driver_info(self, kind):
         """sr_get_driver_info, as at xapi's start; also makes the SM record."""
         info = self.result(self.exec_driver(kind, "sr_get_driver_info", {}))
@@ -641,6 +648,7 @@ class Xapi(object):
         vdi = self.db.find("VDI", vdi_uuid)
         record = self.db.get("VDI", vdi)
         sr = record["SR"]
+        self._register(self.db.get("SR", sr)["type"])
         fields = self._sr_fields(sr)
         fields.update({"args": list(args), "vdi_ref": vdi, "vdi_uuid": vdi_uuid, "vdi_location": record["location"],
                        "vdi_sm_config": record["sm_config"], "vdi_on_boot": record["on_boot"], "vdi_allow_caching": "false", "driver_params": {}})
