@@ -107,7 +107,7 @@ def test_it_is_accepted_and_reported(row, tmpdir):
     dropped = [vdi for vdi in from_json["vdis"] if vdi["action"] == "drop"]
     found = from_json["report"] + ["the VDI %s is dropped: %s" % (vdi["uuid"], vdi["reason"]) for vdi in dropped]
     found += ["the LV %s is dropped: %s" % (removed["lv"], removed["reason"]) for removed in from_json["removed"]]
-    assert found == wanted
+    assert [rows.worded(row, line, rows.words(lun.sr)) for line in found] == wanted
     assert texts(document, "report") == from_json["report"]
     for line in from_json["report"]:
         assert "note      " + line in text.split("\n")

@@ -145,7 +145,7 @@ class Lun(object):
                 raise errors.UnknownVolume(lv=lv.name)
             elif lv.name != mgt.LV_NAME:
                 self.others.append(lv)
-                self.report.append('the LV %s is not of an SR; it is kept under its name' % lv.name)
+                self.report.append('the LV %s is not of an SR; it is kept' % lv.name)
         if journals:
             raise errors.Journals(lvs=', '.join(journals))
         if qcow2:

@@ -107,6 +107,10 @@ class Plan(object):
             if uuid not in self.uuids:
                 self.uuids[uuid] = identity.unused_uuid(used)
                 used[self.uuids[uuid]] = None
+        for lv in lun.others:
+            name = identity.substitute(lv.name, self.uuids)
+            if name != lv.name:
+                self.report.append('the LV %s has an old uuid in its name; it will be %s' % (lv.name, name))
 
     def _render_lvm(self):
         lun = self.lun

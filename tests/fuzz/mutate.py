@@ -306,7 +306,7 @@ def mutate_log(target, choices):
         log.runs[index] = log.runs[index][0], bytes(raw)
     elif kind == 4 and log.runs:
         index = choices.below(len(log.runs))
-        log.runs[index] = max(0, log.runs[index][0] + choices.below(1025) - 512), log.runs[index][1]
+        log.runs[index] = min(max(0, log.runs[index][0] + choices.below(1025) - 512), (1 << 64) - 1), log.runs[index][1]
     if kind == 5:
         raw = bytearray(log.read("MGT", log.end - 3 * HEAD, 3 * HEAD))
         spoil_bytes(raw, choices)

@@ -74,8 +74,8 @@ def words(sr):
 
 
 def worded(row, sentence, words):
-    """The sentence; when the row's text has {new}, with {new} for every uuid that is in no word."""
-    if "{new}" not in row.text:
+    """The sentence; when the row's text or report has {new}, with {new} for every uuid that is in no word."""
+    if "{new}" not in (row.text or "".join(row.report)):
         return sentence
     known = " ".join(words.values())
     return UUID.sub(lambda match: match.group() if match.group() in known else "{new}", sentence)

@@ -36,7 +36,7 @@ UNKNOWN = ("the LV %s is named or tagged like a volume of sm, but is none that s
            "clone again.")
 DUPLICATE = "two objects carry the uuid %s: %s. Remove one of them on the original and clone again."
 QCOW2 = "the SR has QCOW2 volumes, which are not supported: %s. Clone an SR that has VHDs only."
-KEPT = "the LV %s is not of an SR; it is kept under its name"
+KEPT = "the LV %s is not of an SR; it is kept"
 NO_ROOM = ("the LVM metadata area has no free run of %d bytes for a second text; the largest has %d. Remove some VDIs from the original "
            "and clone again.")
 OTHER_PV_ID = "AAAAAA-aaaa-bbbb-cccc-dddd-eeee-ffffff"
@@ -689,6 +689,24 @@ def _admin():
 
 @accepted(24, [KEPT % "scratch", KEPT % "backup.2020-01-28+x"], model=_admin)
 def admin_lvs(lun):
+    pass
+
+
+def _admin_named_after_a_vdi():
+    sr = luns.plain()
+    sr.volumes = [Volume("backup-of-" + sr.named["disk"].uuid), Volume("of-12345678-1234-4123-8123-123456789abc")]
+    return sr
+
+
+def _one_is_renamed(lun, before):
+    text = lun.read_text().decode("ascii")
+    assert "\nof-12345678-1234-4123-8123-123456789abc {" in text
+    assert "\nbackup-of-" in text and lun.sr.named["disk"].uuid not in text
+
+
+@accepted(24, [KEPT % "backup-of-{disk_uuid}", KEPT % "of-{new}", "the LV backup-of-{disk_uuid} has an old uuid in its name; it will be "
+               "backup-of-{new}"], model=_admin_named_after_a_vdi, after=_one_is_renamed)
+def admin_lvs_named_after_vdis(lun):
     pass
 
 
