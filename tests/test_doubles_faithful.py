@@ -228,8 +228,7 @@ def test_two_srs_share_one_session(pool, unpacked, tmpdir):
 def test_references_to_a_session_are_a_set(pool):
     found = pool.world.run_python("""
 util = module("util")
-result = [util._incr_iscsiSR_refcount("iqn.a", uuid), util._incr_iscsiSR_refcount("iqn.a", uuid), util._decr_iscsiSR_refcount("iqn.a", uuid),
-          util._decr_iscsiSR_refcount("iqn.a", uuid)]
+result = [util._incr_iscsiSR_refcount("iqn.a", uuid) for _ in range(2)] + [util._decr_iscsiSR_refcount("iqn.a", uuid) for _ in range(2)]
 """, uuid="0c8bfaf1-8bd1-4e5d-a2a9-c7e0f0a2c111")
     assert found == [1, 1, 0, 0]
 
@@ -393,8 +392,8 @@ def test_metadata_is_written_as_the_format_says(pool, tmpdir):
     pool.world.run_python("""
 srmetadata = module("srmetadata")
 handler = srmetadata.LVMMetadataHandler(path)
-vdi = {"uuid": "u1", "name_label": "a < b", "name_description": "d", "is_a_snapshot": 0, "snapshot_of": "", "snapshot_time": "", "type": "user",
-       "vdi_type": "vhd", "read_only": 0, "managed": 1, "metadata_of_pool": ""}
+vdi = {"uuid": "u1", "name_label": "a < b", "name_description": "d", "is_a_snapshot": 0, "snapshot_of": "", "snapshot_time": "",
+       "type": "user", "vdi_type": "vhd", "read_only": 0, "managed": 1, "metadata_of_pool": ""}
 handler.writeMetadata({"uuid": "u0", "allocation": "thick", "name_label": "S & R", "name_description": ""}, {"u1": vdi})
 del handler
 result = [vdi["name_label"], vdi["deleted"]]

@@ -110,8 +110,8 @@ class Native(object):
         for number in range(LOOPS):
             if not os.path.exists("%s/loop%d" % (dev, number)):
                 os.mknod("%s/loop%d" % (dev, number), 0o060660, os.makedev(7, number))
-        for name, target in (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")):
-            make_link(target, os.path.join(dev, name))
+        for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
+            make_link("/proc/self/fd" + target, os.path.join(dev, name))
 
     def wrapper(self):
         """What comes before a command line to run it inside."""

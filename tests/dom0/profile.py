@@ -39,7 +39,8 @@ class Profile(object):
 # The fields, and their values in XenServer 6.5
 C = Profile(
     "C", "XenServer 6.5 (sm creedence-alpha-4)",
-    LAYOUT="flat",                  # flat; renamed (LVMSR, LVMoISCSISR, lvmcowutil in place of LVHDSR, LVHDoISCSISR, lvhdutil); package (sm 4)
+    # flat; renamed (LVMSR, LVMoISCSISR, lvmcowutil in place of LVHDSR, LVHDoISCSISR, lvhdutil); package (sm 4)
+    LAYOUT="flat",
     ISCSI_CLASS="ISCSISR",          # ISCSISR.ISCSISR or BaseISCSI.BaseISCSISR
     RUN_DIRECTORY="/var/run",
     # SR, SRCommand, xs_errors
@@ -196,7 +197,9 @@ def install_package(profile, root, modules):
     for module in modules:
         text = read(os.path.join(SOURCES, module + ".py"))
         for other, dotted in places.items():
-            text = re.sub(r"(?m)^( *)import %s$" % other, r'\1import %s\n\1%s = __import__("sys").modules["%s"]' % (dotted, other, dotted), text)
+            # not "from sm import x": modules that import each other are not attributes of the package yet (up to Python 3.6)
+            both = r'\1import %s\n\1%s = __import__("sys").modules["%s"]' % (dotted, other, dotted)
+            text = re.sub(r"(?m)^( *)import %s$" % other, both, text)
             text = re.sub(r"(?m)^( *)from %s import" % other, r"\1from %s import" % dotted, text)
         path = places.get(module, module).replace(".", "/")
         if module in DRIVERS:

@@ -32,6 +32,7 @@ from dom0.state import State, make_directory, make_link, new_state, write_file
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 REPOSITORY = os.path.dirname(TESTS)
 DRIVER_DIRECTORY = "/opt/xensource/sm"
+SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 COMMANDS = {
     "iscsiadm": ["/usr/sbin/iscsiadm"],
@@ -45,8 +46,8 @@ COMMANDS = {
     "vhd_util": ["/usr/bin/vhd-util", "/usr/sbin/vhd-util"],
     "lvm": ["/usr/sbin/" + name for name in (
         "vgs", "vgcreate", "vgremove", "vgchange", "vgextend", "vgrename", "vgck", "vgscan", "vgcfgbackup", "vgcfgrestore", "pvs",
-        "pvcreate", "pvremove", "pvresize", "pvchange", "pvck", "pvscan", "vgexport", "vgimport", "lvs", "lvdisplay", "lvcreate", "lvremove", "lvchange",
-        "lvrename", "lvresize", "lvextend")],
+        "pvcreate", "pvremove", "pvresize", "pvchange", "pvck", "pvscan", "vgexport", "vgimport", "lvs", "lvdisplay",
+        "lvcreate", "lvremove", "lvchange", "lvrename", "lvresize", "lvextend")],
 }
 
 SCRIPT = """#!{python} -SE
@@ -147,7 +148,8 @@ class World(object):
 
     def _make_tree(self):
         for directory in ("/dev/disk/by-id", "/dev/disk/by-scsid", "/dev/disk/by-scsibus", "/dev/mapper", "/dev/iscsi", "/var/run",
-                          "/var/lock/sm", "/var/lock/lvm", "/var/lib/xcp", "/var/lib/iscsi", "/var/log", "/tmp", "/sys/block", "/sys/class/block",
+                          "/var/lock/sm", "/var/lock/lvm", "/var/lib/xcp", "/var/lib/iscsi", "/var/log", "/tmp",
+                          "/sys/block", "/sys/class/block",
                           "/sys/class/scsi_host", "/sys/class/iscsi_host", "/sys/class/scsi_disk", "/sys/class/iscsi_session",
                           "/sys/dev/block", "/proc/scsi", "/etc/iscsi", "/etc/lvm/master", DRIVER_DIRECTORY):
             make_directory(self.path(directory))
@@ -210,7 +212,7 @@ class World(object):
             return [self.python, script if os.path.exists(script) else self.follow(script)], environment
         environment = self.environment()
         del environment["DOM0_ROOT"]
-        environment["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"
+        environment["PATH"] = SYSTEM_PATH
         environment["PYTHONPATH"] = native.LIBRARY
         if self.generation in ("C", "D", "E"):
             environment["DOM0_KERNEL"] = "3.10.0+10"
@@ -343,8 +345,8 @@ class World(object):
         """The environment in which xapi runs dom0's programs."""
         environment = {"DOM0_ROOT": self.root, "DOM0_SLEEP": str(self.sleep), "LC_ALL": "C.UTF-8", "HOME": "/root",
                        "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "random", "PYTHONIOENCODING": "utf-8",
-                       "PATH": ":".join([self.path("/usr/sbin"), self.path("/usr/bin"), self.path("/sbin"), "/usr/sbin:/usr/bin:/sbin:/bin"])}
-        for key in ("LVM_BIN_DIR", "COVERAGE_PROCESS_START", "DOM0_INJECT"):
+                       "PATH": ":".join([self.path(place) for place in ("/usr/sbin", "/usr/bin", "/sbin")] + [SYSTEM_PATH])}
+        for key in ("LVM_BIN_DIR", "COVERAGE_PROCESS_START"):
             if key in os.environ:
                 environment[key] = os.environ[key]
         return environment
@@ -409,7 +411,8 @@ class World(object):
                 raise RuntimeError(err)
             if target["chap"]:
                 for key, value in zip(("authmethod", "username", "password"), ["CHAP"] + target["chap"]):
-                    self.run("iscsiadm", "-m", "node", "-T", iqn, "-p", portal, "--op", "update", "-n", "node.session.auth." + key, "-v", value)
+                    self.run("iscsiadm", "-m", "node", "-T", iqn, "-p", portal, "--op", "update", "-n", "node.session.auth." + key,
+                             "-v", value)
             code, _, err = self.run("iscsiadm", "-m", "node", "-T", iqn, "-p", portal, "-l")
             if code not in (0, 15):
                 raise RuntimeError(err)

@@ -612,12 +612,14 @@ class Xapi(object):
         # a real sm would start its garbage collector in the background, which outlives the test
         other_config = {"gc": "false"} if self.world.native else {}
         return self.db.insert("SR", {
-            "uuid": uuid, "name_label": label, "name_description": description, "type": kind, "shared": shared, "sm_config": dict(sm_config),
+            "uuid": uuid, "name_label": label, "name_description": description, "type": kind, "shared": shared,
+            "sm_config": dict(sm_config),
             "other_config": other_config, "content_type": "", "physical_size": "0", "physical_utilisation": "0", "virtual_allocation": "0",
             "tags": [], "is_tools_sr": False, "introduced_by": NULL, "clustered": False, "blobs": {}, "local_cache_enabled": False})
 
     def _new_pbd(self, sr, host, device_config):
-        return self.db.insert("PBD", {"SR": sr, "host": host, "device_config": dict(device_config), "other_config": {}, "currently_attached": False})
+        return self.db.insert("PBD", {"SR": sr, "host": host, "device_config": dict(device_config), "other_config": {},
+                                      "currently_attached": False})
 
     def _sr_fields(self, sr):
         """The part of the argument that names an attached SR of this host."""
@@ -651,7 +653,8 @@ class Xapi(object):
         self._register(self.db.get("SR", sr)["type"])
         fields = self._sr_fields(sr)
         fields.update({"args": list(args), "vdi_ref": vdi, "vdi_uuid": vdi_uuid, "vdi_location": record["location"],
-                       "vdi_sm_config": record["sm_config"], "vdi_on_boot": record["on_boot"], "vdi_allow_caching": "false", "driver_params": {}})
+                       "vdi_sm_config": record["sm_config"], "vdi_on_boot": record["on_boot"],
+                       "vdi_allow_caching": "false", "driver_params": {}})
         return self.result(self.exec_driver(self.db.get("SR", sr)["type"], command, fields, sr, env))
 
 

@@ -47,6 +47,8 @@ backup {{ backup = 0 archive = 0 }}
 log {{ syslog = 0 }}
 """
 REPORTS = ("pvs", "vgs", "lvs", "vgck", "lvdisplay", "pvdisplay", "vgdisplay", "pvck", "vgcfgbackup", "pvscan", "vgscan")
+# Options of lvchange and vgchange that change no metadata
+HARMLESS = re.compile("--refresh|--config|--readonly|-a|--activate|--available")
 ATTRIBUTES = re.compile(r"(?<= )([-CmMoOrRsSpvVitTdDeclF][-wrRm][-acilnACILN][-m][-aXsSIi][-oX][-CmrsTtuv][-z][-a-zA-Z][-k])(?= |$)")
 
 
@@ -196,8 +198,7 @@ class RealLvm(object):
     def writes(self):
         """Whether the command changes metadata."""
         if self.command in ("lvchange", "vgchange"):
-            rest = [arg for arg in self.args if arg.startswith("-") and not re.match("--refresh|--config|--readonly|-a|--activate|--available", arg)]
-            return bool(rest)
+            return bool([arg for arg in self.args if arg.startswith("-") and not HARMLESS.match(arg)])
         return self.command not in REPORTS
 
     def visible_devices(self):
@@ -330,12 +331,15 @@ class RealLvm(object):
         lines = []
         for line in out.splitlines(True):
             words = line.replace("|", " ").replace(",", " ").split()
-            state_of = "--"
+            activity = "--"
             for name in active:
                 vg, lv = names_of_mapper(name)
                 if lv in words and (vg in words or any(vg in arg for arg in self.args)):
-                    state_of = "ao" if active[name] else "a-"
-            lines.append(ATTRIBUTES.sub(lambda match: match.group(1)[:4] + state_of + match.group(1)[6:], line))
+                    activity = "ao" if active[name] else "a-"
+            match = ATTRIBUTES.search(line)
+            if match:
+                line = line[:match.start(1) + 4] + activity + line[match.start(1) + 6:]
+            lines.append(line)
         return "".join(lines)
 
 

@@ -109,7 +109,8 @@ class Host(object):
         only = os.environ.get("LVM_DEVICE")
         if only:
             directory = only if only.startswith(self.root) else self.root + only
-            inside = [Devices(state).disk_of_path(os.path.join(directory, e)) for e in os.listdir(directory)] if os.path.isdir(directory) else []
+            entries = os.listdir(directory) if os.path.isdir(directory) else []
+            inside = [Devices(state).disk_of_path(os.path.join(directory, entry)) for entry in entries]
             found = [entry for entry in found if entry[0] in inside]
         result = []
         for name, image, number in found:
@@ -413,13 +414,15 @@ def row_of(host, vg, pvs, pv, lv, segment):
     used = sum(seg[1] for volume in vg.volumes for seg in volume.segments if vg.pvs[seg[2][0][0]]["id"] == pv.uuid)
     exported = "x" if vg.exported else "-"
     row.update({
-        "pv_attr": "a" + exported + "-", "pv_size": mine["pe_count"] * vg.extent_size, "pv_free": (mine["pe_count"] - used) * vg.extent_size,
+        "pv_attr": "a" + exported + "-", "pv_size": mine["pe_count"] * vg.extent_size,
+        "pv_free": (mine["pe_count"] - used) * vg.extent_size,
         "pv_used": used * vg.extent_size, "pv_pe_count": str(mine["pe_count"]), "pv_pe_alloc_count": str(used),
         "pv_tags": ",".join(mine.get("tags", [])), "pv_exported": "exported" if vg.exported else "",
         "vg_name": vg.name, "vg_uuid": vg.uuid, "vg_fmt": "lvm2", "vg_size": vg.extents * vg.extent_size,
         "vg_free": vg.free_extents * vg.extent_size, "vg_extent_size": vg.extent_size, "vg_extent_count": str(vg.extents),
         "vg_free_count": str(vg.free_extents), "vg_seqno": str(vg.seqno), "vg_tags": ",".join(vg.tags), "vg_mda_count": "1",
-        "vg_mda_used_count": "1", "vg_missing_pv_count": str(len(vg.pvs) - len(pvs)), "vg_partial": "partial" if len(pvs) < len(vg.pvs) else "",
+        "vg_mda_used_count": "1", "vg_missing_pv_count": str(len(vg.pvs) - len(pvs)),
+        "vg_partial": "partial" if len(pvs) < len(vg.pvs) else "",
         "pv_count": str(len(vg.pvs)), "lv_count": str(len(vg.volumes)), "snap_count": "0", "vg_exported": "exported" if vg.exported else "",
         "vg_attr": ("w" if vg.writable else "r") + ("z" if "RESIZEABLE" in vg.status else "-") + ("x" if vg.exported else "-")
                    + ("p" if len(pvs) < len(vg.pvs) else "-") + "n-",
@@ -430,7 +433,8 @@ def row_of(host, vg, pvs, pv, lv, segment):
     name = mapper_name({"vg": vg.name, "name": lv.name})
     active = name in host.active
     row.update({
-        "lv_name": lv.name, "lv_uuid": lv.uuid, "lv_size": lv.size, "lv_tags": ",".join(sorted(lv.tags)), "lv_full_name": vg.name + "/" + lv.name,
+        "lv_name": lv.name, "lv_uuid": lv.uuid, "lv_size": lv.size, "lv_tags": ",".join(sorted(lv.tags)),
+        "lv_full_name": vg.name + "/" + lv.name,
         "lv_path": "/dev/%s/%s" % (vg.name, lv.name), "lv_dm_path": "/dev/mapper/" + name, "seg_count": str(len(lv.segments)),
         "lv_attr": "-" + ("r" if lv.readonly else "w") + "i-" + ("a" if active else "-") + ("o" if name in host.open else "-") + "----",
         "lv_active": "active" if active else "", "lv_active_locally": "active locally" if active else "",
@@ -442,9 +446,10 @@ def row_of(host, vg, pvs, pv, lv, segment):
     start, count, places = segment
     device = [p.device for p in pvs if p.uuid == vg.pvs[places[0][0]]["id"]]
     device = device[0] if device else "[unknown]"
-    row.update({"segtype": "linear" if len(places) == 1 else "striped", "seg_start": start * vg.extent_size, "seg_size": count * vg.extent_size,
-                "devices": "%s(%d)" % (device, places[0][1]), "seg_pe_ranges": "%s:%d-%d" % (device, places[0][1], places[0][1] + count - 1),
-                "seg_start_pe": str(start), "seg_size_pe": str(count)})
+    first = places[0][1]
+    row.update({"segtype": "linear" if len(places) == 1 else "striped", "seg_start": start * vg.extent_size,
+                "seg_size": count * vg.extent_size, "devices": "%s(%d)" % (device, first),
+                "seg_pe_ranges": "%s:%d-%d" % (device, first, first + count - 1), "seg_start_pe": str(start), "seg_size_pe": str(count)})
     return row
 
 

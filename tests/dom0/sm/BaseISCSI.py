@@ -241,7 +241,8 @@ class BaseISCSISR(SR.SR):
         except SROSError:
             pass    # no record of any node
         if not found:
-            found = iscsilib.discovery(self.target, self.port, self.chapuser, self.chappassword, self.targetIQN, iscsilib.get_iscsi_interfaces())
+            found = iscsilib.discovery(self.target, self.port, self.chapuser, self.chappassword, self.targetIQN,
+                                       iscsilib.get_iscsi_interfaces())
         if not found:
             self._scan_IQNs()
             raise xs_errors.XenError("ISCSIDiscovery", opterr="check target settings")

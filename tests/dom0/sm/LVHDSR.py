@@ -483,8 +483,9 @@ class LVHDVDI(VDI.VDI):
 
     def _record(self, **fields):
         """A MGT record of this VDI."""
-        record = {"uuid": self.uuid, "name_label": util.to_plain_string(self.label), "name_description": util.to_plain_string(self.description),
-                  "is_a_snapshot": 0, "snapshot_of": "", "snapshot_time": "", "type": self.ty, "vdi_type": self.vdi_type,
+        record = {"uuid": self.uuid, "name_label": util.to_plain_string(self.label),
+                  "name_description": util.to_plain_string(self.description), "is_a_snapshot": 0, "snapshot_of": "", "snapshot_time": "",
+                  "type": self.ty, "vdi_type": self.vdi_type,
                   "read_only": int(self.read_only), "managed": int(self.managed), "metadata_of_pool": ""}
         record.update(fields)
         return record

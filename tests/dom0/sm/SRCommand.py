@@ -132,10 +132,11 @@ class SRCommand(object):
             target.metadata_of_pool, target.is_a_snapshot = args[3], args[4] == "true"
             target.snapshot_time, target.snapshot_of, target.read_only = args[5], args[6], args[7] == "true"
             return target.create(sr_uuid, self.vdi_uuid, int(args[0]))
-        if cmd in ("vdi_attach", "vdi_activate"):
-            return getattr(blktap2.VDI(self.vdi_uuid, target, self.driver_info), cmd[4:])(sr_uuid, self.vdi_uuid, args[0] == "true", caching_params={})
-        if cmd in ("vdi_detach", "vdi_deactivate"):
-            return getattr(blktap2.VDI(self.vdi_uuid, target, self.driver_info), cmd[4:])(sr_uuid, self.vdi_uuid, caching_params={})
+        if cmd in ("vdi_attach", "vdi_activate", "vdi_detach", "vdi_deactivate"):
+            method = getattr(blktap2.VDI(self.vdi_uuid, target, self.driver_info), cmd[4:])
+            if cmd in ("vdi_detach", "vdi_deactivate"):
+                return method(sr_uuid, self.vdi_uuid, caching_params={})
+            return method(sr_uuid, self.vdi_uuid, args[0] == "true", caching_params={})
         if cmd in ("vdi_snapshot", "vdi_clone", "vdi_delete", "vdi_update"):
             return getattr(target, cmd[4:])(sr_uuid, self.vdi_uuid)
         if cmd in ("vdi_epoch_begin", "vdi_epoch_end"):

@@ -139,7 +139,7 @@ class MetadataHandler(object):
 
     # reading
 
-    def getMetadata(self, params={}):
+    def getMetadata(self, params=()):
         """(sr_info, vdi_info); ({}, {}) for whatever goes wrong."""
         try:
             found = self.getMetadataInternal(params)
@@ -147,7 +147,8 @@ class MetadataHandler(object):
             return {}, {}
         return found["sr_info"], found["vdi_info"]
 
-    def getMetadataInternal(self, params={}):
+    def getMetadataInternal(self, params=()):
+        params = dict(params)
         length = self._length()
         text = self._read(SECTOR_SIZE, (SR_INFO_SIZE_IN_SECTORS - 1) * SECTOR_SIZE)
         body = text[len(XML_HEADER):]
@@ -202,7 +203,7 @@ class MetadataHandler(object):
         self._write(0, data)
         self._set_length(len(data))
 
-    def updateMetadata(self, update_map={}):
+    def updateMetadata(self, update_map):
         self._guarded(self._update, update_map)
 
     def _update(self, update_map):
@@ -236,7 +237,7 @@ class MetadataHandler(object):
         if self._length() - offset == self.VDI_INFO_SIZE_IN_SECTORS * SECTOR_SIZE:
             self._set_length(offset)
 
-    def addVdi(self, vdi_info={}):
+    def addVdi(self, vdi_info):
         self._guarded(self._add, vdi_info)
 
     def _add(self, vdi_info):
