@@ -534,3 +534,22 @@ def test_a_duplicate_pv_is_hidden(pool, unpacked, tmpdir):
         code, out, err = pool.world.run("pvs", "--noheadings", "-o", "pv_name", env={"LVM_DEVICE": "/dev/disk/by-scsid/" + scsi_id})
         assert code == 0 and err == ""
         assert pool.world.disks()[out.strip().rsplit("/", 1)[-1]] == scsi_id
+
+
+def test_without_root_an_sr_can_be_probed_attached_and_scanned(unpacked, tmpdir):
+    """The file mode of a double, in which LVM is a reader and an active LV a copy."""
+    made = pools.Pool(str(tmpdir.join("dom0")), "X", mode="file")
+    try:
+        config, image = present(made, "snaps", unpacked, tmpdir)
+        uuid = str(samples.about("snaps")["uuid"])
+        assert uuid in made.xapi.sr_probe("lvmoiscsi", config)
+        pbd = plug(made, uuid, config)
+        assert sorted(vdi["name_label"] for vdi in made.xapi.vdis(uuid).values()) == ["base copy", "base copy", "snap1", "snap2", "vdi0"]
+        made.xapi.pbd_unplug(pbd)
+        made.xapi.pbd_plug(pbd)
+        made.xapi.pbd_unplug(pbd)
+        with reader.Lun(image) as lun:
+            assert lun.mgt().name_label == "adopted"        # written back from the copy
+        assert not made.world.mappings() and not made.world.sessions()
+    finally:
+        made.close()

@@ -47,7 +47,7 @@ class XapiError(Exception):
     def __init__(self, code, *params):
         Exception.__init__(self, code, *params)
         self.code = code
-        self.params = [str(param) for param in params]
+        self.params = [param if isinstance(param, type(u"")) else str(param) for param in params]
 
     def xe(self):
         """What xe prints on stderr."""
@@ -57,7 +57,8 @@ class XapiError(Exception):
         return "Error code: %s\nError parameters: %s\n" % (self.code, ", ".join(self.params))
 
     def __str__(self):
-        return "%s(%s)" % (self.code, ", ".join(self.params))
+        text = u"%s(%s)" % (self.code, u", ".join(self.params))
+        return text if isinstance(text, str) else text.encode("utf-8")
 
 
 class XapiCrashed(Exception):
@@ -420,6 +421,8 @@ class Xapi(object):
             watchdog.cancel()
         if session:
             self.db.sessions.pop(session, None)
+        if isinstance(argument, bytes):
+            argument = argument.decode("utf-8")
         run = Run(command, argument, process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"),
                   fields.get("sr_uuid"))
         self.runs.append(run)

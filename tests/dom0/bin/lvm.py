@@ -54,7 +54,8 @@ ATTRIBUTES = re.compile(r"(?<= )([-CmMoOrRsSpvVitTdDeclF][-wrRm][-acilnACILN][-m
 
 def main(root, argv):
     """Run one LVM command."""
-    command, args = os.path.basename(argv[0]), list(argv[1:])
+    # --master is an option of 6.5's patched LVM
+    command, args = os.path.basename(argv[0]), [arg for arg in argv[1:] if arg != "--master"]
     with State(root) as state:
         Devices(state).settle()
         mode = state["mode"]
