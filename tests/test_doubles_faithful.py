@@ -374,6 +374,7 @@ def test_metadata_that_cannot_be_read_is_no_metadata(pool, tmpdir):
     with open(bad, "wb") as f:
         f.write(b"no metadata at all".ljust(4096))
     found = pool.world.run_python("""
+module("lvutil")        # in 7.0 the two import each other, and srmetadata cannot be the first
 srmetadata = module("srmetadata")
 result = []
 for path in (good, bad):
@@ -390,6 +391,7 @@ def test_metadata_is_written_as_the_format_says(pool, tmpdir):
     with open(path, "wb") as f:
         f.truncate(4 * MIB)
     pool.world.run_python("""
+module("lvutil")        # in 7.0 the two import each other, and srmetadata cannot be the first
 srmetadata = module("srmetadata")
 handler = srmetadata.LVMMetadataHandler(path)
 vdi = {"uuid": "u1", "name_label": "a < b", "name_description": "d", "is_a_snapshot": 0, "snapshot_of": "", "snapshot_time": "",
