@@ -96,16 +96,26 @@ class Array(object):
 
 
 def pytest_generate_tests(metafunc):
-    """Each test for each generation; of a long series all for some generations and the middle one for the others."""
-    series = getattr(metafunc.function, "series", None)
-    if series is None:
-        if "profile" in metafunc.fixturenames:
-            metafunc.parametrize("profile", pools.profiles())
+    """What is tested on which generation. All of it, and every value of a series, with ALL_GENERATIONS and for the generations that
+    pools.whole() names; of the others those tests that are marked with @everywhere, and of a series its middle value."""
+    if "profile" not in metafunc.fixturenames:
         return
-    names, values = series
-    cases = [(name, value) for name in pools.profiles()
-             for value in (values if pools.whole(name) else values[len(values) // 2:][:1])]
-    metafunc.parametrize("profile, " + names, [(name,) + (value if isinstance(value, tuple) else (value,)) for name, value in cases])
+    names = pools.profiles()
+    if not getattr(metafunc.function, "everywhere", False):
+        names = [name for name in names if pools.whole(name)] or names[:1]
+    values = getattr(metafunc.function, "series", None)
+    if values is None:
+        metafunc.parametrize("profile", names)
+        return
+    arguments, values = values
+    cases = [(name, value) for name in names for value in (values if pools.whole(name) else values[len(values) // 2:][:1])]
+    metafunc.parametrize("profile, " + arguments, [(name,) + (value if isinstance(value, tuple) else (value,)) for name, value in cases])
+
+
+def everywhere(function):
+    """Marks a test that every generation gets."""
+    function.everywhere = True
+    return function
 
 
 def series(names, values):
@@ -134,6 +144,7 @@ def array(request, profile, tmpdir):
         each.pool.close()
 
 
+@everywhere
 def test_driver_info(array):
     a = array()
     info = a.xapi.driver_info("relvmoiscsi")
@@ -143,6 +154,7 @@ def test_driver_info(array):
     assert a.xapi.runs[-1].stderr == ""
 
 
+@everywhere
 def test_resign_next_to_the_attached_original_behind_one_target(array):
     a = array()
     a.attach_original()
@@ -169,6 +181,7 @@ def test_name_of_the_call_becomes_the_name_of_the_sr(array):
         assert (lun.mgt().name_label, lun.mgt().name_description) == (u"kl\u00f6n & <co>", u"made at \u00e4 m")
 
 
+@everywhere
 def test_nothing_is_left_on_the_host_with_a_target_of_its_own(array):
     a = array(same_target=False)
     a.attach_original()
@@ -178,6 +191,7 @@ def test_nothing_is_left_on_the_host_with_a_target_of_its_own(array):
     assert len(a.adopt()) == 1
 
 
+@everywhere
 def test_a_disk_with_a_snapshot_keeps_leaf_and_base_copy(array):
     a = array(shapes.two_snapshots(1))
     report = a.xapi.sr_probe("relvmoiscsi", a.config())
@@ -186,6 +200,7 @@ def test_a_disk_with_a_snapshot_keeps_leaf_and_base_copy(array):
     assert sorted(vdi["name_label"] for vdi in a.adopt().values()) == ["base copy", "base copy", "vdi0"]
 
 
+@everywhere
 def test_preview_writes_nothing_and_says_what_will_happen(array):
     a = array(shapes.two_snapshots(1))
     a.attach_original()
@@ -284,6 +299,7 @@ def test_resign_true_is_accepted(array):
     a.resign(config=a.config(resign="true"))
 
 
+@everywhere
 def test_refused_on_a_slave(array):
     a = array()
     untouched = sha256(a.clone)
@@ -292,6 +308,7 @@ def test_refused_on_a_slave(array):
     assert sha256(a.clone) == untouched
 
 
+@everywhere
 def test_a_refusal_leaves_lun_and_host_as_they_were(array):
     sr = shapes.one(1)
     sr.volumes.append(Volume("clone_%s_1" % sr.vdis[0].uuid, tags=["journaler"]))
@@ -308,6 +325,7 @@ def test_a_refusal_leaves_lun_and_host_as_they_were(array):
     assert 'code="Journals"' in a.xapi.sr_probe("relvmoiscsi", a.config())
 
 
+@everywhere
 def test_a_scsi_id_that_the_target_does_not_have(array):
     a = array()
     code, text, _ = a.create(a.world.device_config(IQN, CLONE[:-1] + "9"))
@@ -316,6 +334,7 @@ def test_a_scsi_id_that_the_target_does_not_have(array):
     assert a.traces()["sessions"] == []
 
 
+@everywhere
 @series("command", ["sr_attach", "sr_delete", "sr_detach", "sr_scan", "sr_update", "sr_content_type", "vdi_create"])
 def test_everything_else_is_unimplemented_and_touches_no_iscsi(array, command):
     a = array()
@@ -327,6 +346,7 @@ def test_everything_else_is_unimplemented_and_touches_no_iscsi(array, command):
     assert a.world.sessions() == []
 
 
+@everywhere
 @series("write", range(1, WRITES + 1))
 def test_killed_at_a_write_and_repeated(array, write):
     a = array()
@@ -345,6 +365,7 @@ def test_killed_at_a_write_and_repeated(array, write):
     assert sha256(a.original) == untouched
 
 
+@everywhere
 @series("what, number", [("eio-write", 1), ("eio-flush", 1), ("eio-write", 3), ("eio-flush", 2), ("eio-write", 4),
                          ("eio-flush", 3), ("eio-write", 6), ("eio-flush", 5), ("eio-write", 7)])
 def test_a_write_error_is_reported_as_safe_and_repeatable(array, what, number):
@@ -358,6 +379,7 @@ def test_a_write_error_is_reported_as_safe_and_repeatable(array, what, number):
     a.resign()
 
 
+@everywhere
 def test_chap_secret_is_nowhere(array):
     a = array(same_target=False, chap=["user", MARKER])
     a.resign(config=a.config(chapuser="user", chappassword=MARKER))
@@ -414,6 +436,7 @@ def test_a_host_that_cannot_keep_state_is_refused_before_anything(array):
     a.resign()
 
 
+@everywhere
 def test_multipath(array):
     a = array(same_target=False, multipath=True, addresses=("127.0.0.1", "127.0.0.2"))
     a.world.start_multipathd()
