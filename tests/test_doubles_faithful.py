@@ -175,6 +175,8 @@ def test_create_makes_an_sr_on_a_blank_lun(pool, generation, tmpdir):
     assert head[10 * MIB:11 * MIB] == b"x" * MIB and b"x" * 512 not in head[:10 * MIB]
     assert reader.vg_names(image) == ["VG_XenStorage-" + uuid]
     disk = pool.xapi.vdi_create(uuid, 8 * MIB, "disk")
+    if pool.world.sm_tree and generation.name == "C":
+        pytest.skip("LVM of today takes no LV name as long as that of 6.5's clone journal: no snapshot with the real 6.5")
     snapshot = pool.xapi.vdi_snapshot(disk)
     pool.xapi.sr_scan(uuid)
     vdis = pool.xapi.vdis(uuid)
@@ -396,14 +398,16 @@ srmetadata = module("srmetadata")
 handler = srmetadata.LVMMetadataHandler(path)
 vdi = {"uuid": "u1", "name_label": "a < b", "name_description": "d", "is_a_snapshot": 0, "snapshot_of": "", "snapshot_time": "",
        "type": "user", "vdi_type": "vhd", "read_only": 0, "managed": 1, "metadata_of_pool": ""}
-handler.writeMetadata({"uuid": "u0", "allocation": "thick", "name_label": "S & R", "name_description": ""}, {"u1": vdi})
+# the last two keys are wanted by 7.0 alone, whose thin SRs had them
+handler.writeMetadata({"uuid": "u0", "allocation": "thick", "name_label": "S & R", "name_description": "", "initial_allocation": "",
+                       "allocation_quantum": ""}, {"u1": vdi})
 del handler
 result = [vdi["name_label"], vdi["deleted"]]
 """, path=path)
     with open(path, "rb") as f:
         data = f.read(3072)
     assert data[:512] == b"XSSM:3072      :1:2".ljust(512)
-    assert data[512:1024] == b'<?xml version="1.0" ?><uuid>u0</uuid><allocation>thick</allocation>'.ljust(512)
+    assert data[512:1024].startswith(b'<?xml version="1.0" ?><uuid>u0</uuid><allocation>thick</allocation>') and data[1023:1024] == b" "
     assert data[1024:1536] == b"<name_label>S &amp; R</name_label>".ljust(512)
     assert data[1536:2048] == b"<name_description></name_description>".ljust(512)
     assert data[2048:2560] == b"<vdi><name_label>a &lt; b</name_label><name_description>d</name_description>".ljust(512)

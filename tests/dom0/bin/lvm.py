@@ -124,8 +124,8 @@ class RealLvm(object):
         """The command's arguments as they go to real LVM."""
         args = list(self.args)
         if self.command == "lvcreate":
-            # no device-mapper: zeroing is done by follow()
-            args += ["-Zn", "-an"]
+            # no device-mapper: zeroing is done by follow(); --inactive is an option of 6.5's patched LVM
+            args = [arg for arg in args if arg not in ("--inactive", "--zero=n")] + ["-Zn", "-an"]
             if "-W" in args:
                 index = args.index("-W")
                 del args[index:index + 2]
@@ -169,6 +169,8 @@ class RealLvm(object):
 
     def activation(self):
         """'y' or 'n' when the command activates or deactivates, else None."""
+        if "--inactive" in self.args:
+            return "n"
         for index, arg in enumerate(self.args):
             match = re.match(r"(?:-a|--activate[= ]?|--available[= ]?)(e?l?[yn]?)$", arg)
             if match:
