@@ -3,6 +3,7 @@
 from __future__ import absolute_import, division, print_function
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -29,6 +30,25 @@ def pytest_configure(config):
         config.option.reportchars = chars + 's'
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """Remembers whether a test failed, for lean()."""
+    outcome = yield
+    if outcome.get_result().failed:
+        item.failed = True
+
+
+@pytest.fixture(autouse=True)
+def lean(request):
+    """Images take room: the directory of a test that passed goes with it, behind all that uses it."""
+    directory = None
+    if 'tmpdir' in request.fixturenames:
+        directory = request.getfixturevalue('tmpdir')
+    yield
+    if directory is not None and not getattr(request.node, 'failed', False):
+        shutil.rmtree(str(directory), True)
+
+
 def copy(source, target):
     """Copy an image and leave its holes out."""
     subprocess.check_call(['cp', '--sparse=always', str(source), str(target)])
@@ -39,7 +59,8 @@ def copy(source, target):
 def unpacked(tmpdir_factory):
     """{name: path} of the samples; not to be written."""
     directory = tmpdir_factory.mktemp('samples')
-    return dict((name, samples.unpack(name, directory)) for name in samples.NAMES)
+    yield dict((name, samples.unpack(name, directory)) for name in samples.NAMES)
+    shutil.rmtree(str(directory), True)
 
 
 @pytest.fixture(params=samples.NAMES)
@@ -70,7 +91,8 @@ def shape_called(tmpdir_factory):
         if name not in known:
             known[name] = Shape(name, directory)
         return known[name]
-    return get
+    yield get
+    shutil.rmtree(str(directory), True)
 
 
 @pytest.fixture(params=list(shapes.SHAPES))

@@ -9,7 +9,7 @@ from __future__ import absolute_import, division, print_function
 
 import os
 import re
-import shutil
+import subprocess
 
 import pytest
 
@@ -20,6 +20,11 @@ IQN = "iqn.2020-01.test:array"
 LUN = "360000000000000000e00000000010001"
 BLANK = "360000000000000000e00000000010002"
 MIB = 1 << 20
+
+
+def copy(source, target):
+    """Copy an image and leave its holes out."""
+    subprocess.check_call(["cp", "--sparse=always", source, target])
 
 
 @pytest.fixture(params=pools.profiles())
@@ -41,7 +46,7 @@ def generation(pool):
 def present(pool, sample, unpacked, tmpdir, scsi_id=LUN, chap=None):
     """A target with a copy of the sample as LUN 0; its device_config and its image."""
     image = str(tmpdir.join("lun.img"))
-    shutil.copyfile(unpacked[sample], image)
+    copy(unpacked[sample], image)
     pool.world.add_target(IQN, chap=chap)
     pool.world.add_lun(IQN, 0, image, scsi_id)
     return pool.world.device_config(IQN, scsi_id), image
@@ -214,7 +219,7 @@ def test_create_refuses_a_lun_of_another_pbd(pool, unpacked, tmpdir):
 def test_two_srs_share_one_session(pool, unpacked, tmpdir):
     config, _ = present(pool, "one", unpacked, tmpdir)
     second = str(tmpdir.join("second.img"))
-    shutil.copyfile(unpacked["snaps"], second)
+    copy(unpacked["snaps"], second)
     pool.world.add_lun(IQN, 1, second, BLANK)
     first_uuid, second_uuid = [str(samples.about(name)["uuid"]) for name in ("one", "snaps")]
     first = plug(pool, first_uuid, config)
@@ -531,7 +536,7 @@ def test_an_exported_vg_is_shown_and_refused(pool, unpacked, tmpdir):
 def test_a_duplicate_pv_is_hidden(pool, unpacked, tmpdir):
     present(pool, "one", unpacked, tmpdir)
     clone = str(tmpdir.join("clone.img"))
-    shutil.copyfile(unpacked["one"], clone)
+    copy(unpacked["one"], clone)
     pool.world.add_lun(IQN, 1, clone, BLANK)
     pool.world.login(IQN)
     code, out, err = pool.world.run("pvs", "--noheadings", "-o", "pv_name")

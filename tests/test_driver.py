@@ -8,7 +8,7 @@ from __future__ import absolute_import, division, print_function
 import hashlib
 import os
 import re
-import shutil
+import subprocess
 import threading
 import xml.dom.minidom
 
@@ -47,7 +47,7 @@ class Array(object):
         self.clone = os.path.join(directory, "clone.img")
         self.sr = sr
         image.write(self.original, sr)
-        shutil.copyfile(self.original, self.clone)
+        subprocess.check_call(["cp", "--sparse=always", self.original, self.clone])
         self.pool = pools.Pool(os.path.join(directory, "dom0"), profile, **options)
         self.world, self.xapi = self.pool.world, self.pool.xapi
         self.iqn = IQN if same_target else OTHER_IQN
