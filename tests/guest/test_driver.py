@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """The driver, started as xapi starts it, in a guest whose iSCSI, LVM, device-mapper and udev are real.
 
-GUEST_LONG=1: the driver is killed at every write, the power goes at ten points, eight clones are resigned twenty times in a row.
+GUEST_DRIVER=1 asks for these tests, as `make guest-test` does. GUEST_LONG=1: the driver is killed at every write, the power goes at ten points, eight clones are resigned twenty times in a row.
 """
 
 import concurrent.futures
@@ -9,6 +9,9 @@ import os
 import sys
 
 import pytest
+
+if not os.environ.get("GUEST_DRIVER"):
+    pytest.skip("the driver in the guest takes longer than all other tests together: make guest-test", allow_module_level=True)
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
