@@ -68,6 +68,10 @@ def test_unicode_fields():
     assert mixed == '/dev/\\xc3\\xa9 reports the SCSI id \\u4e2d, not 7'
 
 
+def test_a_sentence_without_advice():
+    assert str(errors.ResignError()) == 'resign failed.'
+
+
 def test_current():
     try:
         raise errors.NoMGT()

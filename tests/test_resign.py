@@ -218,6 +218,38 @@ def test_nobody_has_to_listen(clone):
     assert reader.vg_names(path) == ['VG_XenStorage-' + UUID]
 
 
+def test_a_disk_that_grew_while_it_was_cloned(clone, shape_called):
+    """The footer at its end is damaged, the copy at its start is good: it is resigned, and stays as it is."""
+    original, path = clone('two_snapshots')
+    leaf = shape_called('two_snapshots').model.vdis[0].volume.name
+    for each in (path, copy(original, path + '.original')):
+        damage.volume(each, leaf, damage.size_of(each, leaf) - SECTOR, b'\0' * SECTOR)
+    outcome = expect.Outcome(path + '.original', path, expect.kept_of(shape_called('two_snapshots').model), UUID)
+    expect.everything(outcome)
+    assert [sentence for sentence in outcome.plan.report if 'damaged' in sentence]
+    with reader.Lun(path) as lun:
+        assert lun.vhd('VHD-' + outcome.uuids[leaf[4:]]).damaged
+
+
+def test_a_node_that_an_early_tapdisk_hid(clone, shape_called):
+    """Its footers have the checksum of before: they are taken, and not touched."""
+    _, path = clone('two_snapshots')
+    base = shape_called('two_snapshots').model.vdis[0].parent.volume.name
+
+    def age(data):
+        data[32:36] = struct.pack('>I', 0x00010001)
+        data[85] = 0
+        damage.seal_footer(data)
+        data[85] = 1
+    damage.footer(path, base, age, damage.nothing)
+    before = damage.read_volume(path, base, 0, SECTOR)
+    result, _ = devices.run(path, UUID)
+    name = 'VHD-' + result.plan.uuids[str(base[4:])]
+    assert damage.read_volume(path, name, 0, SECTOR) == before
+    assert damage.read_volume(path, name, damage.size_of(path, name) - SECTOR, SECTOR) == before
+    devices.run(path, OTHER)
+
+
 def test_same_uuid_is_refused(clone):
     original, path = clone('one')
     before = damage.fingerprint(path)
@@ -287,6 +319,31 @@ def test_the_same_bytes_on_a_file_and_on_a_block_device(looped, tmpdir, monkeypa
         devices.run(target, UUID)
     subprocess.check_call(['sync', path])
     assert subprocess.call(['cmp', path, other]) == 0
+
+
+@needs_lvm
+@pytest.mark.parametrize('name', ['two_snapshots', 'wrapped_text', 'old_lvm_text', 'full_ring'])
+def test_real_lvm_goes_on_with_it(name, clone, tmpdir):
+    """LVM writes its next texts behind ours, round by round, and what it leaves can be resigned again."""
+    _, path = clone(name)
+    devices.run(path, UUID)
+    group = 'VG_XenStorage-' + UUID
+    with real_lvm.Loop(path, read_only=False) as device:
+        before = real_lvm.listing(device, 'vgs', 'vg_seqno vg_free_count').rows[0]
+        for number in range(3):
+            made = real_lvm.run(device, 'lvcreate', '-an', '-Wn', '-Zn', '-l1', '-n', 'later%d' % number, group)
+            assert made.status == 0, made.err
+        assert real_lvm.run(device, 'lvchange', '--addtag', 'new', group + '/MGT').status == 0
+        assert real_lvm.run(device, 'lvremove', '-f', group + '/later1').status == 0
+        after = real_lvm.listing(device, 'vgs', 'vg_seqno vg_free_count').rows[0]
+        assert int(after['vg_seqno']) >= int(before['vg_seqno']) + 5
+        assert int(after['vg_free_count']) == int(before['vg_free_count']) - 2
+    with reader.Lun(path) as lun:
+        assert 'later0' in lun.volumes and 'later1' not in lun.volumes and lun.volumes['MGT'].tags == ['new']
+    second = copy(path, tmpdir.join('second.img'))
+    outcome = expect.Outcome(path, second, expect.all_of(path), OTHER)
+    expect.everything(outcome)
+    expect.real_lvm_agrees(second)
 
 
 # Ends in the middle. The shape has nine writes: log, stage, switch 1, three changes, final, switch 2, the log's head.
