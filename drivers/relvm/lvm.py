@@ -273,6 +273,8 @@ class LogicalVolume(object):
         _check_keys(section, place, _LV_KEYS, 'segment')
         status = _check_status(section, place, _LV_STATUS, _LV_NEEDS)
         self.writable = 'WRITE' in status
+        if ('creation_time' in section.entries) != ('creation_host' in section.entries):
+            raise errors.BadText(what='%s has one of creation_time and creation_host' % place)
         self.tags = section.strings('tags')
         self.segments = []
         count = section.number('segment_count')
@@ -319,6 +321,9 @@ class VolumeGroup(object):
             raise errors.BadText(what='%d VGs in one text' % len(sections))
         self.section = section = sections[0]
         self.name = section.name
+        if section.start:
+            # LVM takes the name from the first bytes (vgname_from_mda)
+            raise errors.BadText(what='it does not begin with the name of its VG')
         _check_keys(self.root, 'the text', _ROOT_KEYS.union((self.name,)))
         if self.root.number('version') != 1 or self.root.string('contents') != 'Text Format Volume Group':
             raise errors.BadText(what='contents or version')
@@ -333,6 +338,8 @@ class VolumeGroup(object):
         _check_keys(section, place, _VG_KEYS.union(('system_id', 'lock_type', 'lock_args')))
         self.id = _lvm_id(section, place)
         self.seqno = section.number('seqno')
+        for name in ('max_lv', 'max_pv'):
+            section.number(name)
         if self.seqno > MAX_SEQNO:
             raise errors.BadText(what='seqno %d' % self.seqno)
         entry = section.value('format')
@@ -346,14 +353,14 @@ class VolumeGroup(object):
         self.order = []
         self.lvs = {}
         if 'logical_volumes' in section.entries:
-            for sub in section.section('logical_volumes').sections():
+            for sub in _sections(section, 'logical_volumes'):
                 lv = LogicalVolume(sub, self.pv.name)
                 self.order.append(lv)
                 self.lvs[lv.name] = lv
         self._check_extents()
 
     def _read_pv(self):
-        pvs = self.section.section('physical_volumes').sections()
+        pvs = _sections(self.section, 'physical_volumes')
         missing = [pv.string('id') for pv in pvs if _PV_MISSING in pv.strings('flags') + pv.strings('status')]
         if missing:
             raise errors.MissingPV(vg=self.name, pvs=', '.join(missing))
@@ -364,6 +371,8 @@ class VolumeGroup(object):
         place = 'the PV'
         _check_keys(pv, place, _PV_KEYS)
         _check_status(pv, place, _PV_STATUS, ())
+        if pv.value('status') is None:
+            raise errors.BadText(what='the PV has no status')
         self.pv_id = _lvm_id(pv, place)
         self.pv_device = ''
         if pv.value('device') is not None:
@@ -410,6 +419,15 @@ class VolumeGroup(object):
                 offset += part
                 length -= part
         return found
+
+
+def _sections(section, name):
+    """The sub-sections of the section called `name`, which has nothing else."""
+    inner = section.section(name)
+    found = inner.sections()
+    if len(found) != len(inner.order):
+        raise errors.BadText(what='%s has more than sections' % name)
+    return found
 
 
 def _lvm_id(section, place):

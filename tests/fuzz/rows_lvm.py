@@ -549,6 +549,37 @@ def lv_id_as_a_path(lun):
     lun.text(lun.sr.named["disk"].volume.id, "../../../etc/passwd")
 
 
+@refused(NEW, "BadText", TEXT % "it does not begin with the name of its VG")
+def comment_before_the_vg(lun):
+    """The parser takes it, but LVM looks for the name in the first bytes and sees no VG."""
+    lun.write_text(b"# comment\n" + lun.read_text())
+
+
+@refused(NEW, "BadText", TEXT % "VG_XenStorage-{sr} has no number max_pv")
+def no_max_pv(lun):
+    lun.text("max_pv = 0\n", "")
+
+
+@refused(NEW, "BadText", TEXT % "logical_volumes has more than sections")
+def value_among_the_lvs(lun):
+    lun.text("logical_volumes {", 'logical_volumes {\ntype = "striped"')
+
+
+@refused(NEW, "BadText", TEXT % "physical_volumes has more than sections")
+def value_among_the_pvs(lun):
+    lun.text("physical_volumes {", "physical_volumes {\nid = 1")
+
+
+@refused(NEW, "BadText", TEXT % "the LV MGT has one of creation_time and creation_host")
+def creation_time_without_host(lun):
+    lun.text('creation_host = "guest"\n', "")
+
+
+@refused(NEW, "BadText", TEXT % "the PV has no status")
+def pv_without_status(lun):
+    lun.text('status = ["ALLOCATABLE"]\n', "")
+
+
 def _lv_name(name, title):
     def spoil(lun):
         lun.text("\n%s {" % lun.sr.named["raw"].volume.name, "\n%s {" % name)
