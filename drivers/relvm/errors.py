@@ -265,6 +265,14 @@ class BadMGT(Refused):
     sm_error = 'MetadataError'
 
 
+class BlankName(Refused):
+    """sm's reader (metadata._walkXML) makes a dict of it, and xapi does not take that for a name."""
+
+    text = 'the %(what)s of VDI %(uuid)s is nothing but white space, and sm could not scan the clone'
+    advice = 'Give it another %(what)s, or an empty one, on the original and clone again'
+    sm_error = 'MetadataError'
+
+
 class MGTVersion(Refused):
     text = 'the SR metadata volume (MGT) has version %(version)s; 1:2 is expected'
     advice = 'Attach the original with a current release, which brings it up to date, and clone again'

@@ -21,6 +21,7 @@ import re
 
 from relvm import errors
 from relvm import identity
+from relvm.octets import for_user
 from relvm.octets import is_utf8
 from relvm.octets import text
 
@@ -132,6 +133,9 @@ class Record(object):
         for name in _NEEDED:
             if name not in self.fields:
                 self._bad('has no %s' % name)
+        for what, value in (('name', self.name_label), ('description', self.name_description)):
+            if value and not for_user(unescaped(value)).strip():
+                raise errors.BlankName(what=what, uuid=self.uuid)
 
     def is_snapshot(self):
         return int(self.fields.get('is_a_snapshot') or '0') != 0

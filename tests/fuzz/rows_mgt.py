@@ -143,6 +143,27 @@ def mgt_of_another_sr(lun):
     lun.mgt(lun.sr.uuid.encode("ascii"), b"12345678-1234-4123-8123-123456789abc")
 
 
+def _blank(title, name, what="name"):
+    def spoil(lun):
+        lun.record(lun.sr.named["disk"], b"<name_label>disk</name_label><name_description></name_description>",
+                   (b"<name_label>%s</name_label><name_description>x</name_description>" if what == "name" else
+                    b"<name_label>x</name_label><name_description>%s</name_description>") % name.encode("utf-8"))
+    spoil.__name__ = str("blank_" + title)
+    refused(NEW, "BlankName", "the %s of VDI {disk_uuid} is nothing but white space, and sm could not scan the clone. Give it another "
+            "%s, or an empty one, on the original and clone again." % (what, what))(spoil)
+
+
+_blank("name", " ")
+_blank("name_of_line_ends", "\n\r\t")
+_blank("name_of_wide_spaces", "\u3000\u00a0\u2028")
+_blank("description", " ", "description")
+
+
+@accepted(20, [], model=luns.plain)
+def names_with_blanks_at_their_ends(lun):
+    lun.record(lun.sr.named["disk"], b"<name_label>disk", b"<name_label> disk \t")
+
+
 def _record(number, title, what, old, new, model=luns.snapshot):
     def spoil(lun):
         lun.record(lun.sr.named["disk"], old, new)
