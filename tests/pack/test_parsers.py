@@ -42,7 +42,7 @@ def interpreter_for(source: Path) -> str:
     except SyntaxError:
         pass
     candidates = [shutil.which('python2.7'), str(ROOT / 'build/venv-2.7/bin/python'),
-                  *map(str, sorted(Path.home().glob('.pyenv/versions/2.7*/bin/python')))]
+                  *map(str, sorted(Path.home().glob('.pyenv/*/2.7*/bin/python')))]
     for candidate in candidates:
         if candidate and os.path.exists(candidate) and not subprocess.run(
                 [candidate, '-c', 'import sys; sys.exit(sys.version_info[:2] != (2, 7))'], capture_output=True, check=False).returncode:
