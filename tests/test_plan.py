@@ -3,6 +3,7 @@
 from __future__ import absolute_import, division, print_function
 
 import hashlib
+import uuid
 
 import pytest
 
@@ -248,20 +249,52 @@ def test_two_plans_have_nothing_in_common(shape_called):
     assert one.pv_uuid != other.pv_uuid
 
 
-def test_taken_uuids_are_not_chosen(shape_called, monkeypatch):
-    """The random source gives a taken uuid first."""
-    answers = [b'\1' * 16, b'\1' * 16, b'\2' * 16]
-    source = identity.os.urandom
+class Source(object):
+    """Random numbers that begin with these uuids."""
 
-    def random(count):
-        if count == 16 and answers:
-            return answers.pop(0)
-        return source(count)
-    monkeypatch.setattr(identity.os, 'urandom', random)
-    taken = '01010101-0101-4101-8101-010101010101'
-    plan = planned(shape_called('one').path, taken=[taken])
-    assert plan.uuids[shape_called('one').model.vdis[0].uuid] == '02020202-0202-4202-8202-020202020202'
-    assert answers == []
+    def __init__(self, uuids):
+        self.answers = [uuid.UUID(each).bytes for each in uuids]
+        self.source = identity.os.urandom
+
+    def __call__(self, count):
+        if count == 16 and self.answers:
+            return self.answers.pop(0)
+        return self.source(count)
+
+
+FIRST, SECOND, THIRD = ['%08d-0101-4101-8101-010101010101' % number for number in (1, 2, 3)]
+
+
+def test_taken_uuids_are_not_chosen(shape_called, monkeypatch):
+    source = Source([FIRST, FIRST, SECOND])
+    monkeypatch.setattr(identity.os, 'urandom', source)
+    plan = planned(shape_called('one').path, taken=[FIRST])
+    assert plan.uuids[shape_called('one').model.vdis[0].uuid] == SECOND
+    assert source.answers == []
+
+
+def test_no_uuid_is_chosen_twice(shape_called, monkeypatch):
+    """Not the new SR's, not one of the old ones, not one that another VDI got."""
+    model = shape_called('raw').model
+    source = Source([NEW, model.uuid, model.vdis[2].uuid, FIRST, FIRST, SECOND, SECOND, THIRD])
+    monkeypatch.setattr(identity.os, 'urandom', source)
+    plan = planned(shape_called('raw').path)
+    assert [plan.uuids[vdi.uuid] for vdi in model.vdis] == [FIRST, SECOND, THIRD]
+    assert source.answers == []
+
+
+def test_a_record_without_volume_becomes_a_free_slot(shape_called):
+    plan = planned(shape_called('strays').path)
+    lost, = plan.lun.lost
+    written = b''.join(data for _, data in plan.runs)
+    assert plan.uuids[lost.uuid].encode('ascii') in written and lost.uuid in plan.uuids
+    new = octets(plan.lun.mgt.rewritten(plan.uuids, {lost.uuid: ''}, {}))
+    start = plan.lun.vg.runs(plan.lun.mgt_lv, lost.offset, 1024)[0][0]
+    runs = [(offset, data) for offset, data in plan.runs if start <= offset < start + 1024]
+    data = bytearray(octets(lost.raw))
+    for offset, piece in runs:
+        data[offset - start:offset - start + len(piece)] = piece
+    assert b'<deleted>1</deleted>' in data and bytes(data) == new[lost.offset:lost.offset + 1024]
 
 
 # Bytes
