@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -12,7 +13,7 @@ import tempfile
 
 import pytest
 
-from fuzz import luns, media, rows_mgt, rows_vhd
+from fuzz import luns, media, rows, rows_log, rows_lvm, rows_mgt, rows_vhd
 from fuzz.edit import Editor
 from lvhd import image, reader
 from relvm import blockdev, cli, errors, lvm, resign, verify
@@ -292,3 +293,10 @@ def test_nothing_but_the_lun_is_opened(row, written, tmpdir):
         assert status == (1 if row and row.reason else 0), err
         assert set(tuple(event) for event in seen) == {("open", path)}
         assert parsers == []
+
+
+def test_every_row_of_the_table_has_a_test():
+    with open(os.path.abspath(__file__).replace(".pyc", ".py")) as stream:
+        here = set(int(number) for number in re.findall(r"^def test_row_(\d+)_", stream.read(), re.MULTILINE))
+    shown = here | set(row.number for table in (rows_lvm, rows_mgt, rows_vhd, rows_log) for row in table.table.rows)
+    assert sorted(shown - set([rows.NEW])) == sorted(set(rows.TABLE) - set(rows.ELSEWHERE))

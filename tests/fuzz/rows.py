@@ -6,7 +6,7 @@ A row is a function that takes a sound LUN (`edit.Editor`) and spoils it, under 
 * ``refused(number, reason, sentence)``: the class in relvm.errors and the whole text that the administrator reads;
 * ``accepted(number, report)``: every line of the preview's report, in order.
 
-`number` is the row in the table, NEW for what the table does not list. In texts `{disk}` is the LV of the VDI that the model calls
+`number` is a key of TABLE, NEW for what it does not list. In texts `{disk}` is the LV of the VDI that the model calls
 disk, `{disk_uuid}` its uuid; `{vg}`, `{sr}`, `{pv}` and `{pv_id}` (without and with dashes) are the SR's; `{new}` is any
 uuid that the LUN has not.
 """
@@ -17,6 +17,27 @@ import re
 from fuzz import luns
 
 NEW = 0
+# What a LUN can look like
+TABLE = {
+    1: "no LVM label", 2: "a PV without a VG", 3: "a VG that is no SR", 4: "several PVs", 5: "a missing PV", 6: "an exported VG",
+    7: "a VG that somebody else owns", 8: "LVs that are not linear", 9: "LVs active on this host", 10: "a LUN that the pool uses",
+    11: "a LUN that changes meanwhile", 12: "a SCSI id of another LUN, or none", 13: "several paths without multipath",
+    14: "a multipath map that is there already", 15: "several clones of one original", 16: "a read-only LUN", 17: "no MGT",
+    18: "a damaged MGT header", 19: "another version of MGT", 20: "hostile names and XML in MGT", 21: "records without LVs and the reverse",
+    22: "two objects of one uuid, and deleted slots", 23: "a record of the wrong type", 24: "LVs that are no VDIs", 25: "open journals",
+    26: "damaged VHD footers", 27: "a parent that is not there", 28: "hostile parent locators", 29: "cycles and long chains",
+    30: "a raw parent", 31: "VDIs of HA, redo log and pool metadata", 32: "logs of changed blocks", 33: "QCOW2 volumes",
+    34: "an encrypted VHD", 35: "tags, permissions and places of LVs", 36: "a full VG, a full ring", 37: "blocks of 4 KiB",
+    38: "a full or read-only dom0", 39: "two runs at once", 40: "a host that is not the master", 41: "what an interrupted run left",
+    42: "CHAP", 43: "a new uuid that is taken", 44: "a LUN that was resigned before", 45: "a LUN that is too small",
+    46: "labels elsewhere, or several", 47: "a label that points elsewhere", 48: "snapshots with children; nothing left",
+    49: "a device that is another LUN", 50: "LVs of the original mapped onto the clone", 51: "a LUN larger than its PV",
+    52: "records of an sr-create that was cut off", 53: "an original"}
+# What no image can show
+ELSEWHERE = {
+    9: "needs device-mapper", 10: "needs a pool", 12: "needs a target", 13: "needs a target", 14: "needs multipathd",
+    37: "needs a block device", 38: "the engine opens nothing but the LUN", 40: "needs a pool", 42: "needs a target",
+    43: "the engine is told what is taken", 49: "needs devices", 50: "needs device-mapper", 52: "needs a pool"}
 # Advice that several classes share
 NEW_CLONE = "Make a new clone. If that one is refused as well, the original has the same fault"
 UNKNOWN_OWNER = "Somebody else owns this VG, or a newer LVM wrote it; detach it there, or make a new clone"
