@@ -77,6 +77,7 @@ class Attachment(object):
 
     def _forget_dead_run(self):
         """Takes back what a run that died on this LUN had left. True if there was one. We hold the lock, so it is dead."""
+        smcompat.look_again_for_session(self.sr.iscsi)
         self._session_was_there = bool(self.sr.iscsi.attached)
         lines = dom0.read_state(self.scsi_id)
         if len(lines) != 3:

@@ -113,6 +113,13 @@ def read_metadata(path):
     return str(sr_info.get('uuid', '')), sorted([str(vdi['uuid']) for vdi in vdi_info.values()])
 
 
+def look_again_for_session(iscsi):
+    """With several targets sm logs in and out while it reads the device config. From 7.6 on it remembers the session that it then
+    saw, and would not log in any more; earlier releases looked before they did so."""
+    if isinstance(getattr(iscsi.__class__, 'attached', None), property):
+        iscsi.attached = False
+
+
 def attach_lun(iscsi, scsi_id):
     """Waits until the LUN is there. Raises errors.LUNMissing."""
     if iscsi._attach_LUN_bySCSIid(scsi_id) is False:
