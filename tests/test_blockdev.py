@@ -388,13 +388,30 @@ def test_block_device(image, loop, opened, device_class):
 def test_what_another_wrote_is_read(image, loop, opened, device_class):
     """The page cache of this host holds an old state of the LUN; after opening, the medium is read."""
     path = loop(image)
-    with io.open(path, 'rb') as stream:
-        assert stream.read(4096) == contents(image)[:4096]
-    with io.open(image, 'r+b') as stream:
-        stream.write(b'z' * 4096)
-        stream.flush()
-        os.fsync(stream.fileno())
-    assert opened(path, False, device_class).read(0, 4096) == b'z' * 4096
+    # kept open: with its last user the cache would go by itself
+    with io.open(path, 'rb') as other:
+        assert other.read(4096) == contents(image)[:4096]
+        with io.open(image, 'r+b') as stream:
+            stream.write(b'z' * 4096)
+            stream.flush()
+            os.fsync(stream.fileno())
+        assert opened(path, False, device_class).read(0, 4096) == b'z' * 4096
+
+
+@pytest.mark.parametrize('device_class', [blockdev.Device, Buffered])
+def test_what_was_flushed_is_read_from_the_medium(image, loop, opened, device_class):
+    """A flush throws the cache away, so that reading back asks the device."""
+    path = loop(image)
+    with io.open(path, 'rb') as other:
+        device = opened(path, True, device_class)
+        device.write(0, b'x' * 4096)
+        device.flush()
+        with io.open(image, 'r+b') as stream:
+            stream.write(b'lost'.ljust(4096, b'.'))
+            stream.flush()
+            os.fsync(stream.fileno())
+        assert device.read(0, 4096) == b'lost'.ljust(4096, b'.')
+        assert other.read(4) == b'lost'
 
 
 def test_direct_flag_is_really_set(image, loop, opened):

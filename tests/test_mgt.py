@@ -205,6 +205,18 @@ def test_what_the_record_of_a_vdi_must_have(old, new, said):
     assert said in str(caught.value) and 'offset 2048' in str(caught.value)
 
 
+@pytest.mark.parametrize('blank', [u' ', u'\t \n', u'\u2003'])
+@pytest.mark.parametrize('field', ['name', 'description'])
+def test_names_that_sm_could_not_scan(field, blank):
+    """sm's parser makes a dict of white space."""
+    sr = some_sr()
+    vdi = sr.vdis[0]
+    setattr(vdi, 'name_label' if field == 'name' else 'name_description', blank)
+    with pytest.raises(errors.BlankName) as caught:
+        metadata(writer.used(sr)).live()
+    assert str(caught.value).startswith('the %s of VDI %s is nothing but white space' % (field, vdi.uuid))
+
+
 def test_a_record_that_would_grow_beyond_its_sectors():
     """A deleted record of no type and with no byte to spare, whose uuid is that of a VDI."""
     sr = some_sr()
