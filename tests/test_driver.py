@@ -100,9 +100,7 @@ def pytest_generate_tests(metafunc):
     pools.whole() names; of the others those tests that are marked with @everywhere, and of a series its middle value."""
     if "profile" not in metafunc.fixturenames:
         return
-    names = pools.profiles()
-    if not getattr(metafunc.function, "everywhere", False):
-        names = [name for name in names if pools.whole(name)] or names[:1]
+    names = pools.chosen(getattr(metafunc.function, "everywhere", False))
     values = getattr(metafunc.function, "series", None)
     if values is None:
         metafunc.parametrize("profile", names)
@@ -451,6 +449,18 @@ def test_multipath(array):
     assert code == "SR_BACKEND_FAILURE_47" and "already has a multipath map" in text
     assert sha256(a.clone) == untouched
     assert a.world.mappings()
+
+
+def test_multipath_that_leaves_the_lun_out(array):
+    """sm goes on without a map, and would stop in the middle of detaching at the map that is not there."""
+    a = array(same_target=False, multipath=True)
+    with open(a.world.path("/etc/multipath.conf"), "w") as stream:
+        stream.write("blacklist { wwid %s }\n" % CLONE)
+    a.world.start_multipathd()
+    a.resign()
+    assert a.world.mappings() == {}
+    assert a.traces()["sessions"] == [] and a.traces()["references"] == {}
+    assert "while detaching" not in a.world.log()
 
 
 def test_a_volume_that_sits_on_the_clone_is_refused_by_name(array):

@@ -138,10 +138,13 @@ class Attachment(object):
         lock.acquire()
         try:
             try:
+                iscsi = self.sr.iscsi
+                if not dom0.multipath_map(self.scsi_id):
+                    smcompat.without_map(iscsi)
                 if self._session_was_there:
-                    self.sr.mpathmodule.reset(self.scsi_id, True)
+                    iscsi.mpathmodule.reset(self.scsi_id, True)
                 else:
-                    self.sr.iscsi.detach(self.sr_uuid)
+                    iscsi.detach(self.sr_uuid)
             finally:
                 # detach() does this as well, but only after it could remove the multipath map
                 smcompat.drop_reference(self._iqn, self.sr_uuid)

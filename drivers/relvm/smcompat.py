@@ -126,6 +126,14 @@ def attach_lun(iscsi, scsi_id):
         raise errors.LUNMissing(scsi_id=scsi_id)
 
 
+def without_map(iscsi):
+    """To be called before a detach when the LUN has no multipath map, as one that multipath's configuration leaves out.
+
+    With multipathing on, sm flushes the map of any LUN, and stops at one that is not there with the session still open.
+    """
+    iscsi.mpathmodule = _sm('mpath_null', 'sm.core.')
+
+
 def drop_reference(iqn, sr_uuid):
     """Takes one SR out of sm's references to an iSCSI session; how many are left. The session itself is not touched."""
     return util._decr_iscsiSR_refcount(iqn, sr_uuid)

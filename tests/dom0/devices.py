@@ -182,6 +182,7 @@ class Devices(object):
         root = self.state.root
         if root and not path.startswith(root):
             path = root + path
+        path = os.path.normpath(path)
         for _ in range(20):
             directory, base = os.path.split(path)
             if directory == root + "/dev" and (base in self.state["disks"] or base.startswith("dm-")):

@@ -53,6 +53,14 @@ def whole(name):
     return bool(os.environ.get(ALL)) or name == TREE or (name in WHOLE and sys.version_info[:2] in ((2, 7), (3, 6)))
 
 
+def chosen(everywhere):
+    """The profiles that a test gets: all of profiles(), or those that get every test, or else the first."""
+    names = profiles()
+    if everywhere:
+        return names
+    return [name for name in names if whole(name)] or names[:1]
+
+
 def interpreter():
     """The interpreter behind a virtual environment. virtualenv's own for 2.7 does not start with -S, as dom0's programs do."""
     prefix = getattr(sys, "real_prefix", None)

@@ -144,10 +144,12 @@ def host_release():
 
 
 def archive_sources(distribution):
-    """The host's own apt source files for its release, as arguments for mmdebstrap; a list with one default if none is found."""
+    """The host's own apt source files for its release, as arguments for mmdebstrap. Raises Unavailable when there is none."""
     candidates = (pathlib.Path("/etc/apt/sources.list.d", f"{distribution}.sources"), pathlib.Path("/etc/apt/sources.list"))
     found = [str(path) for path in candidates if path.is_file() and "deb" in path.read_text()]
-    return found or {"debian": ["http://deb.debian.org/debian"], "ubuntu": ["http://archive.ubuntu.com/ubuntu"]}[distribution]
+    if not found:
+        raise Unavailable(f"apt has no sources for {distribution} on this machine, which the guest's packages come from")
+    return found
 
 
 def obtain(cache):

@@ -31,7 +31,7 @@ def multipath(state, args):
         return remove_map(state, name)
     if option == "-c":
         disk = Devices(state).disk_of_path(name)
-        good = disk in state["disks"]
+        good = disk in state["disks"] and not left_out(state, state["disks"][disk]["scsi_id"])
         sys.stdout.write("%s %s a valid multipath device path\n" % (name, "is" if good else "is not"))
         return 0 if good else 1
     if option in ("-l", "-ll"):
@@ -42,6 +42,15 @@ def multipath(state, args):
     return 0
 
 
+def left_out(state, scsi_id):
+    """True when multipath.conf has the SCSI id in a blacklist, in the one form that is known here: blacklist { wwid ID }."""
+    try:
+        with open(state.path("/etc/multipath.conf")) as stream:
+            return "blacklist { wwid %s }" % scsi_id in stream.read()
+    except IOError:
+        return False
+
+
 def paths_of(state, scsi_id):
     """Names of the disks with SCSI id `scsi_id`."""
     return sorted(name for name in state["disks"] if state["disks"][name]["scsi_id"] == scsi_id)
@@ -50,7 +59,7 @@ def paths_of(state, scsi_id):
 def add_map(state, scsi_id):
     """Make or renew the map of `scsi_id`, with udev's links to it; False without a path."""
     paths = paths_of(state, scsi_id)
-    if not paths:
+    if not paths or left_out(state, scsi_id):
         return False
     table = []
     for path in paths[:1]:

@@ -629,6 +629,9 @@ def scan_volume(root, name, volume, is_vhd, markers):
     except OSError as e:
         return error(e.errno, "opening device")
     try:
+        # vhd-util reads past the page cache, which does not see what is written through an LV
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         os.lseek(fd, start, os.SEEK_SET)
         data = os.read(fd, 3 * SECTOR)
     finally:

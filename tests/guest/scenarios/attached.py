@@ -388,8 +388,14 @@ def test_no_file_is_opened_that_the_lun_names(baited):
 
 
 def test_names_on_the_lun_open_nothing_but_lvms_locks_and_nodes(trace, guarded_case, original):
-    """Of the identities that only the LUN knows, the old VG's name appears in the path of LVM's lock alone."""
+    """Of the identities that only the LUN knows, the old VG's name appears in the path of LVM's lock alone.
+
+    LVM also lists every directory of /dev, that of the attached original among them.
+    """
     with reader.Lun(guarded_case.before) as lun:
         known = re.compile("|".join(sorted({original.sr, *lun.vdi_uuids()})))
-    named = {path for path in opened_paths(trace) if known.search(path.replace("--", "-"))}
+    lines = [line for line in trace if known.search(line.replace("--", "-"))]
+    listed = [line for line in lines if "O_DIRECTORY" in line]
+    assert opened_paths(listed) <= {"/dev/" + original.vg}
+    named = {path for path in opened_paths(line for line in lines if line not in listed) if known.search(path.replace("--", "-"))}
     assert named == {"/var/lock/lvm/V_" + original.vg}

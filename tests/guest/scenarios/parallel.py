@@ -125,4 +125,5 @@ def test_no_operation_reached_a_clone(rounds):
         assert one.work.mapped == {one.original.scsi_id}
         for volumes, seqno in one.clones:
             assert "work" not in [name for name, _, _ in volumes]
-            assert seqno == one.cloned_seqno + 1
+            # the staged text and the final one
+            assert seqno == one.cloned_seqno + 2

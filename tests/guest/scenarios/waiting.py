@@ -7,6 +7,7 @@ The driver is stopped before its third write, which is switch 1 (behind the log 
 import signal
 
 import pytest
+from dom0.xapi import XapiError
 from inside import clones, devices, pool, stopped
 from inside.calls import Call, wait_until_stopped
 from inside.command import wait_until
@@ -54,7 +55,13 @@ def observed(world, toolstack):
     driver.send_signal(signal.SIGCONT)
     wait_until_stopped(driver, resigning)
     seen.created = creating.answer()
-    attaching.answer()
+    try:
+        attaching.answer()
+    except XapiError as error:
+        # sm's own: an attach that scans while a create is half done meets a volume without a VHD in it
+        if "scan-error" not in str(error):
+            raise
+        toolstack.vdi_attach(vdi)
     seen.names_between = reader.vg_names(clone.path)
     seen.mapped_between = devices.lv_luns(original.vg)
     seen.driver_alive = resigning.is_alive()
