@@ -36,11 +36,11 @@ def pytest_generate_tests(metafunc):
         return
     everywhere = "generation" in metafunc.fixturenames
     names = pools.chosen(everywhere)
-    if "sample" not in metafunc.fixturenames:
+    if "kind" not in metafunc.fixturenames:
         metafunc.parametrize("pool", names, indirect=True)
         return
-    metafunc.parametrize("pool, sample", [(name, sample) for name in names for sample in samples.NAMES
-                                          if pools.whole(name) or sample == SAMPLE], indirect=["pool"])
+    metafunc.parametrize("pool, kind", [(name, kind) for name in names for kind in samples.NAMES
+                                        if pools.whole(name) or kind == SAMPLE], indirect=["pool"])
 
 
 @pytest.fixture
@@ -85,9 +85,9 @@ def fails(pool, call, *arguments, **options):
     return error.code, error.params[1] if len(error.params) > 1 else "", pool.xapi.runs[-1].stderr
 
 
-def test_probe_attach_scan_detach(pool, generation, sample, unpacked, tmpdir):
-    config, image = present(pool, sample, unpacked, tmpdir)
-    about = samples.about(sample)
+def test_probe_attach_scan_detach(pool, generation, kind, unpacked, tmpdir):
+    config, image = present(pool, kind, unpacked, tmpdir)
+    about = samples.about(kind)
     uuid = str(about["uuid"])
     probed = pool.xapi.sr_probe("lvmoiscsi", config)
     assert re.findall("<UUID>\\s*(\\S+)\\s*</UUID>", probed) == [uuid]
