@@ -411,6 +411,26 @@ def test_two_calls_at_once_give_one_identity(array):
     assert a.traces()["references"] == {} and a.traces()["sessions"] == []
 
 
+def test_two_hosts_of_a_pool_at_once_give_one_identity(array):
+    """The pool's master and a slave, each with its own initiator, devices and locks, and one LUN."""
+    master, slave = array(same_target=False), array(same_target=False)
+    os.unlink(slave.clone)
+    os.link(master.clone, slave.clone)
+    answers = {}
+
+    def call():
+        answers["slave"] = slave.pool.create_on_slave(slave.config())
+    thread = threading.Thread(target=call)
+    thread.start()
+    master.resign()
+    thread.join()
+    code, text = answers["slave"]
+    assert code == "SR_BACKEND_FAILURE_58" and "master" in text
+    assert reader.vg_names(slave.clone) == ["VG_XenStorage-" + master.uuid]
+    for host in (master, slave):
+        assert host.traces()["references"] == {} and host.traces()["sessions"] == [] and host.traces()["mappings"] == {}
+
+
 def test_a_judge_that_disagrees_is_no_success(array):
     a = array(shapes.two_snapshots(1))
     a.pool.lie("/usr/bin/vhd-util", "scan", b"parent=VHD-", b"parent=VHD-0")
