@@ -11,7 +11,7 @@ from relvm import attach, probeanswer
 from test_driver import CLONE, KILLER, ORIGINAL, array, sha256  # noqa: F401 (a fixture)
 
 
-@pytest.fixture(params=pools.profiles()[-1:])
+@pytest.fixture(params=pools.cases([(name,) for name in pools.profiles()[-1:]], False))
 def profile(request):
     reason = pools.why_not(request.param)
     if reason:

@@ -37,7 +37,7 @@ def pytest_generate_tests(metafunc):
     everywhere = "generation" in metafunc.fixturenames
     names = pools.chosen(everywhere)
     if "kind" not in metafunc.fixturenames:
-        metafunc.parametrize("pool", names, indirect=True)
+        metafunc.parametrize("pool", pools.cases([(name,) for name in names], everywhere), indirect=True)
         return
     metafunc.parametrize("pool, kind", [(name, kind) for name in names for kind in samples.NAMES
                                         if pools.whole(name) or kind == SAMPLE], indirect=["pool"])

@@ -100,14 +100,13 @@ def pytest_generate_tests(metafunc):
     pools.whole() names; of the others those tests that are marked with @everywhere, and of a series its middle value."""
     if "profile" not in metafunc.fixturenames:
         return
-    names = pools.chosen(getattr(metafunc.function, "everywhere", False))
-    values = getattr(metafunc.function, "series", None)
-    if values is None:
-        metafunc.parametrize("profile", names)
-        return
-    arguments, values = values
-    cases = [(name, value) for name in names for value in (values if pools.whole(name) else values[len(values) // 2:][:1])]
-    metafunc.parametrize("profile, " + arguments, [(name,) + (value if isinstance(value, tuple) else (value,)) for name, value in cases])
+    everywhere = getattr(metafunc.function, "everywhere", False)
+    arguments, values = getattr(metafunc.function, "series", (None, [()]))
+    cases = []
+    for name in pools.chosen(everywhere):
+        for value in values if pools.whole(name) else values[len(values) // 2:][:1]:
+            cases.append((name,) + (value if isinstance(value, tuple) else (value,)))
+    metafunc.parametrize("profile" + (", " + arguments if arguments else ""), pools.cases(cases, everywhere))
 
 
 def everywhere(function):

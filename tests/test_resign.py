@@ -548,10 +548,14 @@ def refused_as_it_is(path, *said):
     expect.refused(path, errors.UnknownTool, str(staged_area(path).offset), *said)
 
 
-@pytest.mark.parametrize('offset, data', [(512, b'RELVMLOH'), (512, b'\0' * 512), (500, b'\7'), (480, b'x'), (600, b'xyz')])
+@pytest.mark.parametrize('offset, data', [(512, b'RELVMLOH'), (512, b'\0' * 512), (500, None), (480, b'x' * 16), (600, b'xyzzy')])
 def test_locked_with_a_damaged_log(offset, data, locked):
-    tail_of_mgt(locked[1], offset, data)
-    refused_as_it_is(locked[1], 'missing or damaged')
+    path = locked[1]
+    there = damage.read_volume(path, 'MGT', damage.size_of(path, 'MGT') - offset, len(data or b'.'))
+    # None: one bit of what is there
+    tail_of_mgt(path, offset, data or bytes(bytearray([bytearray(there)[0] ^ 1])))
+    assert damage.read_volume(path, 'MGT', damage.size_of(path, 'MGT') - offset, len(there)) != there
+    refused_as_it_is(path, 'missing or damaged')
 
 
 def test_locked_with_the_log_of_another_run(locked, clone, tmpdir):

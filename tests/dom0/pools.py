@@ -8,6 +8,8 @@ import shutil
 import sys
 import tempfile
 
+import pytest
+
 from dom0 import native
 from dom0 import profile as profiles_module
 from dom0 import world as worlds
@@ -18,6 +20,8 @@ __all__ = ["Pool", "XapiCrashed", "XapiError", "profiles", "why_not"]
 TREE = "SM_TREE"
 # Every generation of sm, instead of one for each layout
 ALL = "ALL_GENERATIONS"
+# An older Python does the rest: this one gets what every generation gets, and no more
+CORE = "DRIVER_CORE"
 # sm moved to Python 3 with XenServer 8
 PYTHON2 = ("C", "D", "E", "N", "Q", "S", "X")
 # 6.5, 7.x, 8.2; XenServer 8 and XCP-ng 8.3, the same of 2026, sm 4. XenServer's Python 3 is 3.6; a newer one gets one of them
@@ -59,6 +63,13 @@ def chosen(everywhere):
     if everywhere:
         return names
     return [name for name in names if whole(name)] or names[:1]
+
+
+def cases(values, everywhere):
+    """Tuples of arguments as pytest takes them."""
+    left_out = not everywhere and os.environ.get(CORE) and not os.environ.get(TREE)
+    marks = [pytest.mark.skip(reason="done with a Python that dom0 has")] if left_out else []
+    return [pytest.param(*value, marks=marks) for value in values]
 
 
 def interpreter():

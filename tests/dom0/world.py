@@ -344,7 +344,7 @@ class World(object):
     def environment(self):
         """The environment in which xapi runs dom0's programs."""
         environment = {"DOM0_ROOT": self.root, "DOM0_SLEEP": str(self.sleep), "LC_ALL": "C.UTF-8", "HOME": "/root",
-                       "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "random", "PYTHONIOENCODING": "utf-8",
+                       "PYTHONHASHSEED": "random", "PYTHONIOENCODING": "utf-8",
                        "PATH": ":".join([self.path(place) for place in ("/usr/sbin", "/usr/bin", "/sbin")] + [SYSTEM_PATH])}
         for key in ("LVM_BIN_DIR", "COVERAGE_PROCESS_START"):
             if key in os.environ:

@@ -40,6 +40,7 @@ global {{
     locking_dir = "{root}/var/lock/lvm"
     metadata_read_only = {read_only}
     use_lvmpolld = 0
+    use_aio = 0
     event_activation = 0
     wait_for_locks = 1
 }}

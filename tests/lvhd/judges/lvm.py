@@ -44,6 +44,7 @@ global {
     locking_dir = "%(directory)s"
     use_lvmetad = 0
     use_lvmpolld = 0
+    use_aio = 0
     use_lvmlockd = 0
     event_activation = 0
     notify_dbus = 0
