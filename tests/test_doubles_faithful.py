@@ -31,7 +31,7 @@ def copy(source, target):
 
 def pytest_generate_tests(metafunc):
     """Every generation gets the tests in which generations differ (those that ask for `generation`), and one LUN attached and scanned;
-    all the others, and the other LUNs, are for those that pools.whole() names, or the first."""
+    all the others are for those that pools.whole() names, or the first; the other LUNs for those of pools.thorough()."""
     if "pool" not in metafunc.fixturenames:
         return
     everywhere = "generation" in metafunc.fixturenames
@@ -40,7 +40,7 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("pool", pools.cases([(name,) for name in names], everywhere), indirect=True)
         return
     metafunc.parametrize("pool, kind", [(name, kind) for name in names for kind in samples.NAMES
-                                        if pools.whole(name) or kind == SAMPLE], indirect=["pool"])
+                                        if pools.thorough(name) or kind == SAMPLE], indirect=["pool"])
 
 
 @pytest.fixture

@@ -96,15 +96,15 @@ class Array(object):
 
 
 def pytest_generate_tests(metafunc):
-    """What is tested on which generation. All of it, and every value of a series, with ALL_GENERATIONS and for the generations that
-    pools.whole() names; of the others those tests that are marked with @everywhere, and of a series its middle value."""
+    """What is tested on which generation. All of it with ALL_GENERATIONS and for the generations that pools.whole() names; of the others
+    those tests that are marked with @everywhere. Every value of a series for those that pools.thorough() names, or its middle value."""
     if "profile" not in metafunc.fixturenames:
         return
     everywhere = getattr(metafunc.function, "everywhere", False)
     arguments, values = getattr(metafunc.function, "series", (None, [()]))
     cases = []
     for name in pools.chosen(everywhere):
-        for value in values if pools.whole(name) else values[len(values) // 2:][:1]:
+        for value in values if pools.thorough(name) else values[len(values) // 2:][:1]:
             cases.append((name,) + (value if isinstance(value, tuple) else (value,)))
     metafunc.parametrize("profile" + (", " + arguments if arguments else ""), pools.cases(cases, everywhere))
 
@@ -188,7 +188,6 @@ def test_nothing_is_left_on_the_host_with_a_target_of_its_own(array):
     assert len(a.adopt()) == 1
 
 
-@everywhere
 def test_a_disk_with_a_snapshot_keeps_leaf_and_base_copy(array):
     a = array(shapes.two_snapshots(1))
     report = a.xapi.sr_probe("relvmoiscsi", a.config())

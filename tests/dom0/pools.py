@@ -27,7 +27,7 @@ PYTHON2 = ("C", "D", "E", "N", "Q", "S", "X")
 # 6.5, 7.x, 8.2; XenServer 8 and XCP-ng 8.3, the same of 2026, sm 4. XenServer's Python 3 is 3.6; a newer one gets one of them
 CHOSEN = {2: ("C", "E", "X"), 6: ("J", "W", "V")}
 NEWER = ("J",)
-# These get every test
+# These get every test, and the first of them the long series whole
 WHOLE = ("X", "J")
 
 LIAR = """#!%(python)s
@@ -52,9 +52,14 @@ def profiles():
     return list(CHOSEN.get(sys.version_info[1], NEWER))
 
 
-def whole(name):
-    """Whether a profile gets all tests, and the long series whole. One with each of dom0's interpreters does."""
-    return bool(os.environ.get(ALL)) or name == TREE or (name in WHOLE and sys.version_info[:2] in ((2, 7), (3, 6)))
+def whole(name, among=WHOLE):
+    """Whether a profile gets all tests. One with each of dom0's interpreters does."""
+    return bool(os.environ.get(ALL)) or name == TREE or (name in among and sys.version_info[:2] in ((2, 7), (3, 6)))
+
+
+def thorough(name):
+    """Whether a profile gets the long series whole, and the tests that are the same for every generation."""
+    return whole(name, WHOLE[:1])
 
 
 def chosen(everywhere):
