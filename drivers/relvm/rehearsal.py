@@ -16,6 +16,23 @@ from relvm.lun import Placement
 from relvm.octets import octets
 
 
+class Once(object):
+    """Reads like a blockdev.Device, but nothing twice: what a plan was made from is what it is rehearsed on."""
+
+    def __init__(self, device):
+        self.device = device
+        self.size = device.size
+        self.read_any = device.read_any
+        self._seen = {}
+
+    def read(self, offset, length):
+        """As Device.read."""
+        place = (offset, length)
+        if place not in self._seen:
+            self._seen[place] = self.device.read(offset, length)
+        return self._seen[place]
+
+
 class Rehearsal(object):
     """Reads like a blockdev.Device. pieces: [(offset, bytes)] that stand over what `device` has; they do not overlap."""
 

@@ -76,8 +76,9 @@ def resign(device, sr_uuid, name_label=None, name_description=None, taken=(), pr
 
 
 def _plan(device, sr_uuid, name_label, name_description, taken, again):
-    plan = Plan(Lun(device, Placement(device)), sr_uuid, name_label, name_description, taken, again)
-    rehearsal.rehearse(device, plan)
+    once = rehearsal.Once(device)
+    plan = Plan(Lun(once, Placement(once)), sr_uuid, name_label, name_description, taken, again)
+    rehearsal.rehearse(once, plan)
     return plan
 
 
