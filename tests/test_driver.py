@@ -8,6 +8,7 @@ from __future__ import absolute_import, division, print_function
 import hashlib
 import os
 import re
+import signal
 import subprocess
 import threading
 import xml.dom.minidom
@@ -24,7 +25,9 @@ ORIGINAL = "360000000000000000e00000000010001"
 CLONE = "360000000000000000e00000000010002"
 SUCCESS = ("Error reporting error, unknown key The SR has been successfully resigned. "
            "Use the lvmoiscsi type to attach it")
-KILLER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "dom0", "killed.py")
+PROGRAMS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "dom0")
+KILLER = os.path.join(PROGRAMS, "killed.py")
+STOPPER = os.path.join(PROGRAMS, "stopped.py")
 # Writes of a run on an SR with one VDI: log, stage, switch 1, apply, final, switch 2, clear log
 WRITES = 7
 MARKER = u"s3cret 'with\" quotes \u00e4"
@@ -427,6 +430,69 @@ def test_two_hosts_of_a_pool_at_once_give_one_identity(array):
     assert reader.vg_names(slave.clone) == ["VG_XenStorage-" + master.uuid]
     for host in (master, slave):
         assert host.traces()["references"] == {} and host.traces()["sessions"] == [] and host.traces()["mappings"] == {}
+
+
+def waiters(path):
+    """How many processes wait for a lock on a file."""
+    inode = os.stat(path).st_ino
+    with open("/proc/locks") as locks:
+        return len([line for line in locks if line.split()[1] == "->" and ":%d " % inode in line])
+
+
+def stopped(process):
+    with open("/proc/%d/stat" % process.pid) as stat:
+        return stat.read().rpartition(")")[2].split()[0] == "T"
+
+
+@everywhere
+@pytest.mark.parametrize("operation", ["vdi_create", "vdi_attach"])
+def test_the_attached_original_waits_until_switch_1(array, operation):
+    """The driver is stopped before switch 1, its third write, and before the fourth. LVM's lock keeps what uses the original waiting
+    until the first of them is done; the driver that then still runs is nothing to it."""
+    a = array(shapes.one(1, free_extents=20), same_target=False)
+    if a.world.mode != "loop":
+        pytest.skip("LVM's locks need loop mode: %s" % a.world.why_not_loop)
+    a.attach_original()
+    disk = [uuid for uuid, record in a.xapi.vdis(a.sr.uuid).items() if record["managed"]][0]
+    calls = {"vdi_create": lambda: a.xapi.vdi_create(a.sr.uuid, 8 << 20), "vdi_attach": lambda: a.xapi.vdi_attach(disk)}
+    lock = a.world.path("/var/lock/lvm/V_VG_XenStorage-" + a.sr.uuid)
+    drivers, outcome = [], []
+
+    def resign():
+        try:
+            a.xapi.sr_create("relvmoiscsi", a.config(), on_start=drivers.append)
+        except pools.XapiError as error:
+            outcome.append(error.params[1:2])
+
+    def use():
+        calls[operation]()
+        outcome.append("used")
+    with a.pool.wrapped(STOPPER, "3,4"):
+        resigning = threading.Thread(target=resign)
+        resigning.start()
+        assert pools.wait_until(lambda: drivers and stopped(drivers[0]))
+    before = sha256(a.original)
+    using = threading.Thread(target=use)
+    using.start()
+    assert pools.wait_until(lambda: waiters(lock))
+    assert outcome == [] and sha256(a.original) == before
+    assert reader.vg_names(a.clone) == ["VG_XenStorage-" + a.sr.uuid]
+    drivers[0].send_signal(signal.SIGCONT)
+    using.join()
+    assert outcome == ["used"]
+    assert reader.vg_names(a.clone) != ["VG_XenStorage-" + a.sr.uuid]
+    assert pools.wait_until(lambda: stopped(drivers[0]))
+    drivers[0].send_signal(signal.SIGCONT)
+    resigning.join()
+    assert outcome == ["used", [SUCCESS]]
+    if operation == "vdi_create":
+        assert sha256(a.original) != before
+        with reader.Lun(a.original) as lun:
+            names = set(lun.volumes)
+        with reader.Lun(a.clone) as lun:
+            assert len(names) == len(lun.volumes) + 1
+    else:
+        assert [name for name in a.world.mappings() if disk.replace("-", "--") in name]
 
 
 def test_a_judge_that_disagrees_is_no_success(array):

@@ -13,9 +13,10 @@ import pytest
 from dom0 import native
 from dom0 import profile as profiles_module
 from dom0 import world as worlds
+from dom0.world import wait_until
 from dom0.xapi import Xapi, XapiCrashed, XapiError
 
-__all__ = ["Pool", "XapiCrashed", "XapiError", "profiles", "why_not"]
+__all__ = ["Pool", "XapiCrashed", "XapiError", "profiles", "wait_until", "why_not"]
 
 TREE = "SM_TREE"
 # Every generation of sm, instead of one for each layout

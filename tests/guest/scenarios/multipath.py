@@ -6,7 +6,8 @@ import signal
 
 import pytest
 from dom0.xapi import Xapi
-from inside import clones, devices, multipath, pool, stopped
+from dom0 import stopped
+from inside import clones, devices, multipath, pool
 from inside.calls import Call, wait_until_stopped
 from inside.command import run, wait_until
 from inside.target import Target

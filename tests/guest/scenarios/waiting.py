@@ -7,8 +7,9 @@ The driver is stopped before its third write, which is switch 1 (behind the log 
 import signal
 
 import pytest
+from dom0 import stopped
 from dom0.xapi import XapiError
-from inside import clones, devices, pool, stopped
+from inside import clones, devices, pool
 from inside.calls import Call, wait_until_stopped
 from inside.command import wait_until
 from inside.guestworld import lock_lines, lvm_lock

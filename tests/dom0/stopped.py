@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """Runs a driver that stops itself (SIGSTOP) before some of its writes; SIGCONT lets it go on.
 
-    python3 stopped.py K[,K...] PYTHON SCRIPT ARGUMENT
+    python stopped.py K[,K...] PYTHON SCRIPT ARGUMENT
+
+PYTHON is what xapi would have started; this process is it already. K counts from 1.
 """
+from __future__ import absolute_import, division, print_function
 
 import os
 import runpy
@@ -16,12 +19,11 @@ def main(numbers, script, argument):
     from relvm import blockdev
 
     write = blockdev.Device.write
-    count = 0
+    count = [0]
 
     def counted(device, offset, data):
-        nonlocal count
-        count += 1
-        if count in numbers:
+        count[0] += 1
+        if count[0] in numbers:
             os.kill(os.getpid(), signal.SIGSTOP)
         return write(device, offset, data)
 
