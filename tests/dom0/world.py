@@ -41,7 +41,7 @@ COMMANDS = {
     "dmsetup": ["/sbin/dmsetup"],
     "multipath": ["/usr/sbin/multipath", "/usr/sbin/multipathd", "/sbin/multipath"],
     "system": ["/sbin/pidof", "/usr/sbin/service", "/usr/bin/systemctl", "/usr/sbin/udevadm", "/sbin/udevadm", "/usr/bin/uuidgen",
-               "/usr/sbin/lsof"],
+               "/usr/sbin/lsof", "/usr/bin/cgclassify"],
     "tapctl": ["/usr/sbin/tap-ctl"],
     "vhd_util": ["/usr/bin/vhd-util", "/usr/sbin/vhd-util"],
     "lvm": ["/usr/sbin/" + name for name in (
