@@ -81,6 +81,7 @@ C = Profile(
     ALWAYS_SETS_PERMISSION=True,
     LOCKS_PERMISSION=False,         # Lock('lvchange-p')
     REFRESH_ON_ACTIVATE=False,
+    WIPES_SIGNATURES=False,         # a new SR's LUN is cleared with wipefs; before, its first 10 MiB were filled with zeros
     # VHD and MGT
     SCAN_NOFAIL_FIRST=True,         # vhd-util scan with -c at once
     SET_PARENT_RESOLVES=True,
@@ -112,7 +113,7 @@ K = Profile(
 J = Profile(
     "J", "XCP-ng 8.3 as released (sm 3.2.12)", K, ERRORS_IN="xs_errors", SPLITS_TARGETS=True, REFRESHES_LUNS=True, LVM_LOCK="fairlock",
     GC_SERVICE=True, SCAN_USES_ACTIVATOR=True)
-W = Profile("W", "XCP-ng 8.3 as patched (sm 3.2.12 with cowutil)", J, LAYOUT="renamed")
+W = Profile("W", "XCP-ng 8.3 as patched (sm 3.2.12 with cowutil)", J, LAYOUT="renamed", WIPES_SIGNATURES=True)
 V = Profile(
     "V", "XenServer 9 (sm 4.1.9)", J, LAYOUT="package", RUN_DIRECTORY="/run", TOLERATED_AT_ATTACH=(141, 83), CHECKS_FOREIGN_PVS=True,
     LVCREATE_OPTIONS=["-W", "y", "--yes"], REFRESH_ON_ACTIVATE=True)

@@ -237,7 +237,7 @@ def srlist_toxml(VGs, prefix, includeMetadata=False):
 
 
 def createVG(root, vgname):
-    """Zeroes the first 10 MiB of the devices, then makes PV and VG."""
+    """Clears the devices, then makes PV and VG."""
     devices = root.split(",")
     for device in devices:
         if not os.path.exists(device):
@@ -246,6 +246,9 @@ def createVG(root, vgname):
             os.close(os.open(device, os.O_RDWR | os.O_EXCL))
         except OSError:
             raise xs_errors.XenError("SRInUse", opterr="Device %s in use" % device)
+        if generation.WIPES_SIGNATURES:
+            util.pread2(["wipefs", "-a", device])
+            continue
         try:
             util.pread2([util.CMD_DD, "if=/dev/zero", "of=%s" % device, "bs=1M", "count=10", "oflag=direct", "conv=notrunc"])
         except util.CommandException:
