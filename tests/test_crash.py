@@ -95,6 +95,14 @@ def test_lvm_uses_and_changes_nothing_on_a_locked_lun(two, directory):
     assert harmless == set(['vgimport', 'vgimport --force', 'pvcreate', 'pvremove'])
 
 
+@NO_LVM
+@pytest.mark.parametrize('name', ['old_lvm_text', 'lvm_2_02_130_text'])
+def test_lvm_does_not_touch_the_label_of_a_locked_lun_either(name, directory):
+    """A PV header of an old LVM is one that LVM 2.03 brings up to date before it writes metadata: it clears the header of the area then,
+    and finds too late that the metadata has no room. The VG would be gone."""
+    assert explorer.Explorer(scenes.build(name, directory)).untouchable(directory).troubles == []
+
+
 def test_the_recorder_writes_what_a_device_writes(two, tmpdir):
     path = str(tmpdir.join('real.img'))
     shutil.copy(two.scene.base.path, path)

@@ -93,13 +93,24 @@ def test_switched_label_differs_in_nothing_else(extension):
     switched = old.switched(new_id, (1 << 20, 8192))
     assert len(switched) == SECTOR
     changed = set(at for at in range(SECTOR) if switched[at:at + 1] != old.raw[at:at + 1])
-    assert changed <= set(range(16, 20)) | set(range(32, 64)) | set(range(104, 120))
+    assert changed <= set(range(16, 20)) | set(range(32, 64)) | set(range(104, 120)) | set(range(136, 144))
     device = io.BytesIO(bytes(head[:SECTOR]) + switched + bytes(head[2 * SECTOR:]))
     seen, = reader.read_labels(reader.Device(device))
     assert (seen.pv_id, seen.metadata_areas, seen.data_areas) == (OTHER_ID, [(1 << 20, 8192)], [(sr.pe_start, 0)])
-    assert seen.extension == ((extension, 1 if extension == 2 else 0) if extension else None)
-    back = lvm.find_label(device.getvalue()).switched(old.pv_uuid, old.area)
-    assert back == old.raw
+    assert seen.extension == (2, 1)
+    again = lvm.find_label(device.getvalue())
+    assert again.switched(new_id, again.area) == switched
+    if extension == 2:
+        assert again.switched(old.pv_uuid, old.area) == old.raw
+
+
+def test_switched_label_keeps_bootloader_areas_and_a_later_extension():
+    for version, expected in ((1, (2, 1)), (2, (2, 1)), (3, (3, 0))):
+        head = label_of(shapes.one(extension=2))
+        head[SECTOR + 136:SECTOR + 176] = struct.pack('<IIQQQQ', version, 0, 1 << 30, 1 << 20, 0, 0)
+        head[SECTOR:2 * SECTOR] = sealed(head[SECTOR:2 * SECTOR])
+        switched = lvm.find_label(bytes(head)).switched(OTHER_ID.replace('-', ''), (1 << 20, 8192))
+        assert struct.unpack('<IIQQQQ', switched[136:176]) == expected + (1 << 30, 1 << 20, 0, 0)
 
 
 def test_same_place():

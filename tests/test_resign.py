@@ -729,12 +729,12 @@ def extension(version, flags):
 
 @pytest.mark.parametrize('step', ['switch 1', 'apply', 'switch 2', 'clear log'])
 def test_lvm_that_rewrites_the_label(step, clone, shape_called):
-    """A newer LVM puts its own extension into the label; it is kept, and nothing else depends on it."""
+    """A newer LVM sets a flag of its own in the label; it is kept, and nothing else depends on it."""
     original, path = clone('old_lvm_text')
-    interfered(path, step, lambda: damage.label(path, extension(2, 1)))
+    interfered(path, step, lambda: damage.label(path, extension(2, 3)))
     outcome = finished(original, path, UUID, shape_called('old_lvm_text').model)
     with reader.Lun(path) as lun:
-        assert lun.label.extension == (2, 1)
+        assert lun.label.extension == (2, 3)
     expect.nothing_old_is_left(outcome)
     expect.disks_are_those_of_before(outcome)
 

@@ -15,7 +15,9 @@ Label: one sector among the first four; LVM writes it to sector 1.
     64   8   size of the device
     72  16*  data areas: offset, size; ended by a zero pair
         16*  metadata areas: offset, size; ended by a zero pair
-             extension of newer LVMs: u32 version, u32 flags, bootloader areas; not interpreted, kept
+         4   version of the extension: 0 (none; before 2.02.99), 1, or 2 (2.02.143 on)
+         4   its flags: 1 the PV belongs to a VG
+        16*  bootloader areas: offset, size; ended by a zero pair; kept
 
 Metadata area: a header of 512 bytes, then a ring for texts.
 
@@ -33,6 +35,10 @@ NUL. The CRC is CRC-32 with the initial value 0xf597a6cf and no final inversion.
 The switch. The label says where the metadata area is. So a complete second area can be staged in a gap of the ring, and one
 write of the label's sector gives the PV its new UUID and points to the staged area: PV, VG and all LVs change their
 identity in one 512-byte sector.
+
+The same write brings the extension to version 2. LVM 2.03 does so itself before it writes metadata, and clears the header of the
+area meanwhile (_text_pv_needs_rewrite, _write_single_mda): on a staged area, which has no room for more, it would stop there
+with the VG gone, whatever locks it. Older LVMs read no more of the extension than the bootloader areas.
 """
 
 import re
@@ -57,6 +63,8 @@ AREA_HEADER = 512
 AREA_MAGIC = octets(' LVM2 x[5A%r0N*>')
 AREA_VERSION = 1
 RAW_LOCATION = 24
+EXTENSION_VERSION = 2
+EXTENSION_USED = 1
 INITIAL_CRC = 0xf597a6cf
 ALIGNMENT = 4096
 MAX_AREA = 1 << 30
@@ -122,7 +130,7 @@ class Label(object):
         self.device_size = struct.unpack('<Q', raw[64:72])[0]
         data_areas, position = self._areas(72)
         self._area_at = position
-        areas, position = self._areas(position)
+        areas, self._extension_at = self._areas(position)
         if len(data_areas) != 1:
             raise errors.BadLabel(what='%d data areas' % len(data_areas))
         if len(areas) != 1:
@@ -141,10 +149,20 @@ class Label(object):
         raise errors.BadLabel(what='a list of areas has no end')
 
     def switched(self, pv_uuid, area):
-        """The sector with another PV UUID and metadata area; all else, extensions included, as it is."""
+        """The sector with another PV UUID and metadata area, and the extension as this version has it; all else as it is."""
         raw = self.raw[:32] + octets(pv_uuid) + self.raw[64:self._area_at] + struct.pack('<QQ', *area) + \
-            self.raw[self._area_at + 16:]
+            self.raw[self._area_at + 16:self._extension_at] + self._extension()
         return raw[:16] + struct.pack('<I', crc(raw[20:])) + raw[20:]
+
+    def _extension(self):
+        """The rest of the sector from the extension on."""
+        raw = self.raw[self._extension_at:]
+        version, flags = struct.unpack('<II', raw[:8])
+        if version == 0:
+            return struct.pack('<IIQQ', EXTENSION_VERSION, EXTENSION_USED, 0, 0) + raw[24:]
+        if version <= EXTENSION_VERSION:
+            return struct.pack('<II', EXTENSION_VERSION, flags | EXTENSION_USED) + raw[8:]
+        return raw
 
     def same_place(self, other):
         """True if the other label gives the same PV the same area. Newer LVMs rewrite the rest when they like."""
