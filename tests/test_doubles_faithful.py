@@ -199,6 +199,8 @@ def test_create_makes_an_sr_on_a_blank_lun(pool, tmpdir):
     disk = pool.xapi.vdi_create(uuid, 8 * MIB, "disk")
     if pool.world.sm_tree and pool.world.behaves_like.name == "C":
         pytest.skip("LVM of today takes no LV name as long as that of 6.5's clone journal: no snapshot with the real 6.5")
+    if pool.world.sm_tree and pool.world.behaves_like.name == "V":
+        pytest.skip("the double has no tapdisk that the real sm 4 could pause for a snapshot")
     if pool.world.sm_tree and pool.world.behaves_like.name == "W":
         pytest.skip("the double's vhd-util does not make the snapshots that the real XCP-ng 8.3 of 2026 asks for")
     snapshot = pool.xapi.vdi_snapshot(disk)

@@ -452,6 +452,8 @@ def test_the_attached_original_waits_until_switch_1(array, operation):
     a = array(shapes.one(1, free_extents=20), same_target=False)
     if a.world.mode != "loop":
         pytest.skip("LVM's locks need loop mode: %s" % a.world.why_not_loop)
+    if operation == "vdi_attach" and a.world.sm_tree and a.world.behaves_like.name == "V":
+        pytest.skip("the double has no tapdisk that the real sm 4 could activate a VDI with")
     a.attach_original()
     disk = [uuid for uuid, record in a.xapi.vdis(a.sr.uuid).items() if record["managed"]][0]
     calls = {"vdi_create": lambda: a.xapi.vdi_create(a.sr.uuid, 8 << 20), "vdi_attach": lambda: a.xapi.vdi_attach(disk)}
