@@ -452,11 +452,9 @@ def test_the_attached_original_waits_until_switch_1(array, operation):
     a = array(shapes.one(1, free_extents=20), same_target=False)
     if a.world.mode != "loop":
         pytest.skip("LVM's locks need loop mode: %s" % a.world.why_not_loop)
-    if operation == "vdi_attach" and a.world.sm_tree and a.world.behaves_like.name == "V":
-        pytest.skip("the double has no tapdisk that the real sm 4 could activate a VDI with")
     a.attach_original()
     disk = [uuid for uuid, record in a.xapi.vdis(a.sr.uuid).items() if record["managed"]][0]
-    calls = {"vdi_create": lambda: a.xapi.vdi_create(a.sr.uuid, 8 << 20), "vdi_attach": lambda: a.xapi.vdi_attach(disk)}
+    calls = {"vdi_create": lambda: a.xapi.vdi_create(a.sr.uuid, 8 << 20), "vdi_attach": lambda: a.pool.attach_only(disk)}
     lock = a.world.path("/var/lock/lvm/V_VG_XenStorage-" + a.sr.uuid)
     drivers, outcome = [], []
 
@@ -493,8 +491,6 @@ def test_the_attached_original_waits_until_switch_1(array, operation):
             names = set(lun.volumes)
         with reader.Lun(a.clone) as lun:
             assert len(names) == len(lun.volumes) + 1
-    else:
-        assert [name for name in a.world.mappings() if disk.replace("-", "--") in name]
 
 
 def test_a_judge_that_disagrees_is_no_success(array):

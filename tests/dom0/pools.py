@@ -147,6 +147,10 @@ class Pool(object):
             return self.xapi.vdi_create(sr_uuid, 1 << 20)
         return self.xapi._sr_call(sr_uuid, command)
 
+    def attach_only(self, vdi_uuid):
+        """vdi_attach, which activates the volumes, without the vdi_activate that starts a tapdisk."""
+        return self.xapi._vdi_call(vdi_uuid, "vdi_attach", ["true"], None)
+
     def lie(self, path, word, old, new):
         """The command `path` answers `new` where it means `old`, whenever `word` is among its arguments."""
         real = self.world.path(path)
