@@ -546,7 +546,10 @@ def test_multipath_that_leaves_the_lun_out(array):
     with open(a.world.path("/etc/multipath.conf"), "w") as stream:
         stream.write("blacklist { wwid %s }\n" % CLONE)
     a.world.start_multipathd()
-    a.resign()
+    code, text, _ = a.create()
+    if a.world.sm_tree and "DMP failed to activate mapper path" in text:
+        pytest.skip("this sm takes no LUN without a map while multipathing is on")
+    assert (code, text) == ("SR_BACKEND_FAILURE_1", SUCCESS)
     assert a.world.mappings() == {}
     assert a.traces()["sessions"] == [] and a.traces()["references"] == {}
     assert "while detaching" not in a.world.log()
