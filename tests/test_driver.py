@@ -381,8 +381,9 @@ def test_a_write_error_is_reported_as_safe_and_repeatable(array, what, number):
 @everywhere
 def test_chap_secret_is_nowhere(array):
     a = array(same_target=False, chap=["user", MARKER])
-    a.resign(config=a.config(chapuser="user", chappassword=MARKER))
-    code, text, _ = a.create(a.config(chapuser="user", chappassword=MARKER + "wrong"))
+    incoming = {"incoming_chapuser": "array", "incoming_chappassword": MARKER + "incoming"}
+    a.resign(config=a.config(chapuser="user", chappassword=MARKER, **incoming))
+    code, text, _ = a.create(a.config(chapuser="user", chappassword=MARKER + "wrong", **incoming))
     assert code == "SR_BACKEND_FAILURE_68"
     written = a.world.log() + text + "".join(run.stdout + run.stderr + run.argument for run in a.xapi.runs)
     assert "s3cret" not in written
