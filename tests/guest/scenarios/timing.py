@@ -95,7 +95,12 @@ def by_hand(world, original, clone, children):
             path = f"/dev/{new}/{renamed[name]}"
             parent = parent_of(path)
             if parent:
+                read_only = run("lvs", "--noheadings", "-o", "lv_attr", *only, f"{new}/{renamed[name]}").strip()[1] == "r"
+                if read_only:
+                    run("lvchange", "-q", "-prw", *only, f"{new}/{renamed[name]}")
                 run("vhd-util", "modify", "-n", path, "-p", f"/dev/{new}/{renamed[parent]}")
+                if read_only:
+                    run("lvchange", "-q", "-pr", *only, f"{new}/{renamed[name]}")
         run("vgchange", "-q", "-an", *only, new)
 
     timed("VHD headers", headers)
@@ -123,7 +128,7 @@ def main(counts):
     world = GuestWorld(sleep=GUEST_SLEEP)
     with Xapi(world) as toolstack:
         for count in counts:
-            original = clones.Original(world, toolstack, f"original{count}", shapes.sized(count))
+            original = clones.Original(world, toolstack, f"original{count}", shapes.sized(count, seed=count))
             answers = {"vdis": count, "driver": with_driver(world, toolstack, clones.Clone(original, f"clone{count}"))}
             hand = clones.Clone(original, f"hand{count}")
             pool.lvm("vgchange", "-an", original.vg)
