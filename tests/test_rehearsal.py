@@ -2,12 +2,15 @@
 """relvm.rehearsal: what would fail behind switch 1 is refused before anything is written."""
 from __future__ import absolute_import, division, print_function
 
+import collections
+
 import pytest
 
 from luns import damage, expect
 from lvhd import reader, shapes
 from lvhd.model import Sr, Volume
-from relvm import blockdev, errors, rehearsal
+from relvm import blockdev, errors, rehearsal, resign
+from relvm.lun import Placement
 
 UUID = '0b9c1b5e-9a51-4dd8-8a3c-2f1c8a8f6a01'
 SECTOR = 512
@@ -42,12 +45,37 @@ def test_pieces_stand_over_what_is_there(offset, length):
             assert view.read_any(start, count) == bytes(data[start:start + count])
 
 
+class Counting(blockdev.Device):
+    """places: how often each was read."""
+
+    def __init__(self, path):
+        blockdev.Device.__init__(self, path, False)
+        self.places = collections.Counter()
+
+    def read(self, offset, length):
+        self.places[offset, length] += 1
+        return blockdev.Device.read(self, offset, length)
+
+
+def test_a_plan_is_rehearsed_on_what_it_was_made_from(shape_called):
+    """What is read a second time may be something else by then."""
+    device = Counting(shape_called('tree_with_clones').path)
+    try:
+        resign.preview(device, UUID)
+        found = collections.Counter(device.places)
+        Placement(device)
+    finally:
+        device.close()
+    # preview() itself looks at the label and the areas before a plan is made
+    found -= device.places - found
+    assert set(found.values()) == set([1])
+
+
 def test_nothing_is_written(shape_called):
     path = shape_called('tree_with_clones').path
     before = damage.fingerprint(path)
     device = blockdev.Device(path, False)
     try:
-        from relvm import resign
         plan, locked = resign.preview(device, UUID)
         rehearsal.rehearse(device, plan)
     finally:

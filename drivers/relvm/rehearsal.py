@@ -22,14 +22,20 @@ class Once(object):
     def __init__(self, device):
         self.device = device
         self.size = device.size
-        self.read_any = device.read_any
         self._seen = {}
 
     def read(self, offset, length):
         """As Device.read."""
+        return self._once(self.device.read, offset, length)
+
+    def read_any(self, offset, length):
+        """As Device.read_any."""
+        return self._once(self.device.read_any, offset, length)
+
+    def _once(self, read, offset, length):
         place = (offset, length)
         if place not in self._seen:
-            self._seen[place] = self.device.read(offset, length)
+            self._seen[place] = read(offset, length)
         return self._seen[place]
 
 
