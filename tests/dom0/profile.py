@@ -68,6 +68,7 @@ C = Profile(
     REFRESHES_LUNS=False,           # iscsilib.refresh_luns before that 107
     CHAP_BYTES=False,
     SESSION_LIST_MUST_WORK=True,    # iscsiadm -m session with rc 21 is an error
+    MAP_IS_OPTIONAL=False,          # with multipathing on, a LUN that multipath leaves out is taken without a map
     LAZY_ISCSI=False,               # paths and session state are looked up when asked for
     COUNTS_SESSIONS=False,          # PBD.get_other_config in attach
     OLD_SCSI_ID=True,
@@ -100,7 +101,7 @@ D = Profile(
 E = Profile("E", "XenServer 7.1 (sm 1.17.1)", D, ISCSI_CLASS="BaseISCSI", SETS_LVM_DEVICE=True, LOCKS_PERMISSION=True)
 N = Profile(
     "N", "XenServer 7.6, Citrix Hypervisor 8.0 (sm 1.37.0)", E, XENERROR_RAISES=False, FOREIGN_EXCEPTIONS="1200", LOAD_SKIPS_VDI=True,
-    RERAISES_IN_LOAD=True, SCAN_REFRESHES_PATH=True, LAZY_ISCSI=True, COUNTS_SESSIONS=True, CHECK_VG_READONLY=True,
+    RERAISES_IN_LOAD=True, SCAN_REFRESHES_PATH=True, MAP_IS_OPTIONAL=True, LAZY_ISCSI=True, COUNTS_SESSIONS=True, CHECK_VG_READONLY=True,
     LVCREATE_OPTIONS=["-W", "n"], STRICT_MGT_HEADER=True, CBT=True)
 Q = Profile("Q", "Citrix Hypervisor, XCP-ng 8.1 (sm 2.16.1)", N, LOCK_SINGLETON=True, SCAN_NOFAIL_FIRST=False)
 S = Profile("S", "Citrix Hypervisor, XCP-ng 8.2 (sm 2.29.1)", Q, LVM_LOCK="lock", AFTER_MASTER_ATTACH="raise")

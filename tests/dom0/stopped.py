@@ -13,6 +13,12 @@ import signal
 import sys
 
 
+def is_stopped(process):
+    """Whether a subprocess has stopped."""
+    with open("/proc/%d/stat" % process.pid) as stat:
+        return stat.read().rpartition(")")[2].split()[0] == "T"
+
+
 def main(numbers, script, argument):
     sys.argv = [script, argument]
     sys.path[0] = os.path.dirname(os.path.realpath(script))

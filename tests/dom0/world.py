@@ -531,6 +531,15 @@ def why_not_loop(directory):
     return None
 
 
+def lock_lines(path):
+    """The lines of /proc/locks about a file, split into words; a waiter's second word is '->'."""
+    if not os.path.exists(path):
+        return []
+    inode = os.stat(path).st_ino
+    with open("/proc/locks") as locks:
+        return [line.split() for line in locks if ":%d " % inode in line]
+
+
 def wait_until(condition, timeout=20):
     """Wait for `condition()` to be true; whether it was within `timeout` seconds."""
     end = time.time() + timeout

@@ -3,6 +3,7 @@
 
 import os
 
+import generation
 import iscsilib
 import mpath_cli
 import scsiutil
@@ -57,12 +58,14 @@ def refresh(sid, npaths):
         util.retry(lambda: util.pread2(["/usr/sbin/multipath", "-r", sid]), maxretry=3, period=4)
         util.wait_for_path(path, 10)
     if not os.path.exists(path):
-        raise xs_errors.XenError("MultipathMapperPathMissing")
+        raise xs_errors.XenError("MultipathMapperPathMissing" if generation.MAP_IS_OPTIONAL else "DMP failed to activate mapper path")
     util.wait_for_path("%s/dev/disk/by-scsid/%s/mapper" % (ROOT, sid), 10)
     activate_MPdev(sid, path)
 
 
 def _is_valid_multipath_device(sid):
+    if not generation.MAP_IS_OPTIONAL:
+        return True
     code, out, err = util.doexec(["/usr/sbin/multipath", "-ll", sid])
     if out + err:
         return True

@@ -3,6 +3,7 @@
 
 import threading
 
+from dom0.stopped import is_stopped
 from inside.command import wait_until
 
 
@@ -37,7 +38,6 @@ def wait_until_stopped(process, call):
     def stopped():
         if not call.is_alive():
             raise AssertionError(f"not stopped, but ended: {call.answer()}")
-        with open(f"/proc/{process.pid}/stat") as stat:
-            return stat.read().rpartition(")")[2].split()[0] == "T"
+        return is_stopped(process)
 
     wait_until(stopped, f"stop of process {process.pid}", 300)

@@ -14,7 +14,7 @@ import threading
 import time
 
 from dom0 import profile as profiles
-from dom0.world import DRIVER_DIRECTORY, INVENTORY, SCRIPT, World
+from dom0.world import DRIVER_DIRECTORY, INVENTORY, SCRIPT, World, lock_lines
 from inside import devices, initiator, lvmconf, target
 from inside.target import DEFAULT_PORTAL
 
@@ -152,16 +152,6 @@ class GuestWorld(World):
 def _script(path, text):
     pathlib.Path(path).write_text(text)
     os.chmod(path, 0o755)
-
-
-def lock_lines(path):
-    """The lines of /proc/locks about a file, split into words; a waiter's second word is '->'."""
-    try:
-        inode = os.stat(path).st_ino
-    except FileNotFoundError:
-        return []
-    with open("/proc/locks") as locks:
-        return [line.split() for line in locks if f":{inode} " in line]
 
 
 def held_locks():

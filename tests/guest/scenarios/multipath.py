@@ -5,8 +5,8 @@ import os
 import signal
 
 import pytest
-from dom0.xapi import Xapi
 from dom0 import stopped
+from dom0.xapi import Xapi
 from inside import clones, devices, multipath, pool
 from inside.calls import Call, wait_until_stopped
 from inside.command import run, wait_until

@@ -8,11 +8,12 @@ import signal
 
 import pytest
 from dom0 import stopped
+from dom0.world import lock_lines
 from dom0.xapi import XapiError
 from inside import clones, devices, pool
 from inside.calls import Call, wait_until_stopped
 from inside.command import wait_until
-from inside.guestworld import lock_lines, lvm_lock
+from inside.guestworld import lvm_lock
 from lvhd import reader, shapes
 
 MIB = pool.MIB
