@@ -33,7 +33,7 @@ guest-test:
 test-sm:
 	SM_TREE=$(SM_TREE) $(PYTHON) mk/test --sm
 
-## crash       every crash state of every SR shape (about an hour)
+## crash       every crash state of every SR shape (an hour or more)
 crash:
 	$(PYTHON) mk/test --run tests/crash/run
 

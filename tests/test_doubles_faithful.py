@@ -9,10 +9,10 @@ from __future__ import absolute_import, division, print_function
 
 import os
 import re
-import subprocess
 
 import pytest
 
+from conftest import copy
 from dom0 import pools
 from lvhd import reader, samples
 
@@ -22,11 +22,6 @@ BLANK = "360000000000000000e00000000010002"
 MIB = 1 << 20
 # a disk and its snapshots
 SAMPLE = "snaps"
-
-
-def copy(source, target):
-    """Copy an image and leave its holes out."""
-    subprocess.check_call(["cp", "--sparse=always", source, target])
 
 
 def pytest_generate_tests(metafunc):

@@ -59,7 +59,7 @@ def whole(name, among=WHOLE):
 
 
 def thorough(name):
-    """Whether a profile gets the long series whole, and the tests that are the same for every generation."""
+    """Whether a profile gets the long series whole."""
     return whole(name, WHOLE[:1])
 
 
