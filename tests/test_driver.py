@@ -549,6 +549,41 @@ def test_multipath_that_leaves_the_lun_out(array):
     assert "while detaching" not in a.world.log()
 
 
+def test_two_paths_without_multipath_are_one_lun(array):
+    a = array(same_target=False, addresses=("127.0.0.1", "127.0.0.2"))
+    a.world.login(OTHER_IQN)
+    assert sorted(a.world.disks().values()) == [CLONE, CLONE]
+    before = a.traces()
+    a.resign()
+    assert a.traces() == before
+
+
+def test_two_luns_of_one_scsi_id_are_refused(array, tmpdir):
+    a = array(same_target=False)
+    other = str(tmpdir.join("other.img"))
+    image.write(other, shapes.one(2))
+    a.world.add_lun(OTHER_IQN, 2, other, CLONE)
+    a.world.login(OTHER_IQN)
+    untouched = sha256(a.clone), sha256(other)
+    code, text, _ = a.create()
+    assert code == "SR_BACKEND_FAILURE_47"
+    assert re.search("the SCSI id %s belongs to sd[a-z], sd[a-z], which are not paths of one multipath map" % CLONE, text)
+    assert (sha256(a.clone), sha256(other)) == untouched
+
+
+def test_a_device_of_another_scsi_id_is_refused(array):
+    """udev's links are out of date: they lead to a device that says it is another LUN."""
+    a = array(same_target=False)
+    if a.world.mode != "loop":
+        pytest.skip("an image file has no SCSI id: %s" % a.world.why_not_loop)
+    a.pool.lie("/usr/lib/udev/scsi_id", "--device", CLONE.encode("ascii"), ORIGINAL.encode("ascii"))
+    untouched = sha256(a.clone)
+    code, text, _ = a.create()
+    assert code == "SR_BACKEND_FAILURE_47" and "reports the SCSI id %s, not %s" % (ORIGINAL, CLONE) in text
+    assert sha256(a.clone) == untouched
+    assert a.traces()["sessions"] == []
+
+
 def test_a_volume_that_sits_on_the_clone_is_refused_by_name(array):
     a = array()
     if a.world.mode != "loop":

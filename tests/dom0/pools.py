@@ -154,9 +154,12 @@ class Pool(object):
     def lie(self, path, word, old, new):
         """The command `path` answers `new` where it means `old`, whenever `word` is among its arguments."""
         real = self.world.path(path)
-        os.rename(real, real + ".real")
+        # some go by the name that they are called by
+        moved = os.path.join(os.path.dirname(real), "moved", os.path.basename(real))
+        os.mkdir(os.path.dirname(moved))
+        os.rename(real, moved)
         with open(real, "w") as stream:
-            stream.write(LIAR % {"python": self.world.python, "real": real + ".real", "word": word, "old": old, "new": new})
+            stream.write(LIAR % {"python": self.world.python, "real": moved, "word": word, "old": old, "new": new})
         os.chmod(real, 0o755)
 
     def remove_disk(self, scsi_id):
