@@ -30,8 +30,8 @@ exec chroot "$merged" "$@"
 '''
 # Debian's rpm wants to be asked twice.
 RPM = '#!/bin/sh\nexec /usr/bin/rpm --force-debian "$@"\n'
-# Starts another program in a mount namespace of its own.
-UNSHARE = ['unshare', '--mount', '--propagation', 'private']
+# Starts another program in a mount namespace of its own. Whatever it leaves running (dnf: a gpg-agent) ends with it.
+UNSHARE = ['unshare', '--mount', '--propagation', 'private', '--pid', '--fork', '--kill-child']
 
 
 def scratch() -> Path:
