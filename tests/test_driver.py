@@ -435,9 +435,19 @@ def test_two_hosts_of_a_pool_at_once_give_one_identity(array):
         assert host.traces()["references"] == {} and host.traces()["sessions"] == [] and host.traces()["mappings"] == {}
 
 
+@pytest.fixture
+def drivers():
+    """A list for Popen objects; what is in it ends with the test, stopped or not."""
+    started = []
+    yield started
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+
+
 @everywhere
 @pytest.mark.parametrize("operation", ["vdi_create", "vdi_attach"])
-def test_the_attached_original_waits_until_switch_1(array, operation):
+def test_the_attached_original_waits_until_switch_1(array, drivers, operation):
     """The driver is stopped before switch 1, its third write, and before the fourth. LVM's lock keeps what uses the original waiting
     until the first of them is done; the driver that then still runs is nothing to it."""
     a = array(shapes.one(1, free_extents=20), same_target=False)
@@ -447,7 +457,7 @@ def test_the_attached_original_waits_until_switch_1(array, operation):
     disk = [uuid for uuid, record in a.xapi.vdis(a.sr.uuid).items() if record["managed"]][0]
     calls = {"vdi_create": lambda: a.xapi.vdi_create(a.sr.uuid, 8 << 20), "vdi_attach": lambda: a.pool.attach_only(disk)}
     lock = a.world.path("/var/lock/lvm/V_VG_XenStorage-" + a.sr.uuid)
-    drivers, outcome = [], []
+    outcome = []
 
     def resign():
         try:
