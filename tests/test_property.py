@@ -414,9 +414,10 @@ def test_no_name_is_overlooked(content, wide):
 
 
 @examples(200)
-@given(st.lists(PIECES.filter(lambda piece: piece != UUID[:-1]), max_size=8).map(''.join))
+@given(st.lists(PIECES, max_size=8).map(''.join))
+@example(UUID[:-1] + UUID)
+@example('00000000-1234-1234-1234-1234' + UUID)
 def test_substitution_is_that_of_replace(string):
-    """But for a uuid in front of which nearly a whole one stands; the rehearsal finds that."""
     assert identity.substitute(string, {UUID: OTHER}) == string.replace(UUID, OTHER)
     new = identity.substitute(string, {UUID: OTHER, OTHER: UUID})
     assert len(new) == len(string)

@@ -61,7 +61,15 @@ def bytearray_of(data):
 
 
 def substitute(string, uuids):
-    """`string` with every UUID that is a key of `uuids` replaced by its value; others stay."""
-    def replace(match):
-        return uuids.get(match.group(0), match.group(0))
-    return UUID.sub(replace, string)
+    """`string` with every UUID that is a key of `uuids` replaced by its value; others stay, and hide none that begins inside them."""
+    parts = []
+    done = 0
+    match = UUID.search(string)
+    while match:
+        if match.group(0) in uuids:
+            parts.extend([string[done:match.start()], uuids[match.group(0)]])
+            done = match.end()
+            match = UUID.search(string, done)
+        else:
+            match = UUID.search(string, match.start() + 1)
+    return ''.join(parts + [string[done:]])
