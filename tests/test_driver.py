@@ -586,7 +586,8 @@ def test_a_device_of_another_scsi_id_is_refused(array):
     a = array(same_target=False)
     if a.world.mode != "loop":
         pytest.skip("an image file has no SCSI id: %s" % a.world.why_not_loop)
-    a.pool.lie("/usr/lib/udev/scsi_id", "--device", CLONE.encode("ascii"), ORIGINAL.encode("ascii"))
+    command, option = ("/sbin/scsi_id", "-s") if a.world.behaves_like.OLD_SCSI_ID else ("/usr/lib/udev/scsi_id", "--device")
+    a.pool.lie(command, option, CLONE.encode("ascii"), ORIGINAL.encode("ascii"))
     untouched = sha256(a.clone)
     code, text, _ = a.create()
     assert code == "SR_BACKEND_FAILURE_47" and "reports the SCSI id %s, not %s" % (ORIGINAL, CLONE) in text
