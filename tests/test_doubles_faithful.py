@@ -80,6 +80,11 @@ def fails(pool, call, *arguments, **options):
     return error.code, error.params[1] if len(error.params) > 1 else "", pool.xapi.runs[-1].stderr
 
 
+def complaints(run):
+    """stderr of a run, without what locks of sm 1.37.0 say when Python 2 ends and has taken their util away."""
+    return re.sub("(?m)^Exception AttributeError: .* in <bound method Lock._close .*> ignored\n", "", run.stderr)
+
+
 def test_probe_attach_scan_detach(pool, generation, kind, unpacked, tmpdir):
     config, image = present(pool, kind, unpacked, tmpdir)
     about = samples.about(kind)
@@ -109,7 +114,7 @@ def test_probe_attach_scan_detach(pool, generation, kind, unpacked, tmpdir):
     pool.xapi.pbd_unplug(pbd)
     assert not pool.world.sessions() and not pool.world.refcounts() and not pool.world.mappings() and not pool.world.lv_refcounts()
     assert not os.path.exists(pool.world.path("/dev/VG_XenStorage-" + uuid))
-    assert not [run for run in pool.xapi.runs if run.stderr or run.status]
+    assert [(run.command, run.status, complaints(run)) for run in pool.xapi.runs if complaints(run) or run.status] == []
     assert "Exception in _checkMetadataVolume" not in pool.world.log()
     assert not pool.xapi.messages()
 
@@ -550,6 +555,7 @@ def test_an_exported_vg_is_shown_and_refused(pool, unpacked, tmpdir):
 
 
 def test_a_duplicate_pv_is_hidden(pool, unpacked, tmpdir):
+    """LVM up to 2.02.130 takes one of the two and goes on; a newer one does not."""
     present(pool, "one", unpacked, tmpdir)
     clone = str(tmpdir.join("clone.img"))
     copy(unpacked["one"], clone)
@@ -561,6 +567,11 @@ def test_a_duplicate_pv_is_hidden(pool, unpacked, tmpdir):
         code, out, err = pool.world.run("pvs", "--noheadings", "-o", "pv_name", env={"LVM_DEVICE": "/dev/disk/by-scsid/" + scsi_id})
         assert code == 0 and err == ""
         assert pool.world.disks()[out.strip().rsplit("/", 1)[-1]] == scsi_id
+    code, out, err = pool.world.run("lvchange", "-ay", "VG_XenStorage-%s/MGT" % samples.about("one")["uuid"])
+    if pool.world.behaves_like.REFUSES_DUPLICATES:
+        assert code == 5 and "while PVs appear on duplicate devices" in err and not pool.world.mappings()
+    else:
+        assert code == 0 and len(pool.world.mappings()) == 1
 
 
 def test_without_root_an_sr_can_be_probed_attached_and_scanned(unpacked, tmpdir):

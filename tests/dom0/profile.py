@@ -73,6 +73,7 @@ C = Profile(
     COUNTS_SESSIONS=False,          # PBD.get_other_config in attach
     OLD_SCSI_ID=True,
     # LVM
+    REFUSES_DUPLICATES=False,       # LVM activates and changes nothing while a PV is seen twice; before, it took one of the two
     CMD_LVM=False,                  # bare names and cmd_lvm
     LVM_LOCK="none",                # none, lock, context, fairlock
     LOCK_SINGLETON=False,
@@ -102,7 +103,7 @@ E = Profile("E", "XenServer 7.1 (sm 1.17.1)", D, ISCSI_CLASS="BaseISCSI", SETS_L
 N = Profile(
     "N", "XenServer 7.6, Citrix Hypervisor 8.0 (sm 1.37.0)", E, XENERROR_RAISES=False, FOREIGN_EXCEPTIONS="1200", LOAD_SKIPS_VDI=True,
     RERAISES_IN_LOAD=True, SCAN_REFRESHES_PATH=True, MAP_IS_OPTIONAL=True, LAZY_ISCSI=True, COUNTS_SESSIONS=True, CHECK_VG_READONLY=True,
-    LVCREATE_OPTIONS=["-W", "n"], STRICT_MGT_HEADER=True, CBT=True)
+    REFUSES_DUPLICATES=True, LVCREATE_OPTIONS=["-W", "n"], STRICT_MGT_HEADER=True, CBT=True)
 Q = Profile("Q", "Citrix Hypervisor, XCP-ng 8.1 (sm 2.16.1)", N, LOCK_SINGLETON=True, SCAN_NOFAIL_FIRST=False)
 S = Profile("S", "Citrix Hypervisor, XCP-ng 8.2 (sm 2.29.1)", Q, LVM_LOCK="lock", AFTER_MASTER_ATTACH="raise")
 X = Profile(

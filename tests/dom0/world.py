@@ -197,10 +197,11 @@ class World(object):
         self._syslog = SyslogSocket(self.path("/dev/log"), self.path("/var/log/SMlog"))
 
     def _adapt_commands(self, profile):
-        """What of the commands differs with the generation: up to 6.5, iscsiadm's lists of nothing were no error; from 7.0 on, LVM
-        may write on the master only; sm 4 itself writes with the other lvm.conf."""
+        """What of the commands differs with the generation: up to 6.5, iscsiadm's lists of nothing were no error; LVM up to 2.02.130
+        goes on when it sees a PV twice; from 7.0 on, it may write on the master only; sm 4 itself writes with the other lvm.conf."""
         with State(self.root) as state:
             state["old_iscsiadm"] = profile.SESSION_LIST_MUST_WORK
+            state["refuses_duplicates"] = profile.REFUSES_DUPLICATES
         read_only = profile.SETS_LVM_SYSTEM_DIR and not profile.REFRESH_ON_ACTIVATE
         write_file(self.path("/etc/lvm/lvm.conf"), LVM_CONF.format(read_only=int(read_only)))
 

@@ -34,6 +34,7 @@ devices {{
     hints = "none"
     write_cache_state = 0
     global_filter = [ {filter} ]
+    allow_changes_with_duplicate_pvs = {duplicates}
 }}
 activation {{ activation = 0 udev_sync = 0 udev_rules = 0 monitoring = 0 }}
 global {{
@@ -194,7 +195,10 @@ class RealLvm(object):
             read_only = int(match.group(1))
         make_directory(self.root + "/var/lock/lvm")
         accepted = ['"a|^%s$|"' % re.escape(path) for path in self.visible_devices()]
-        text = CONFIGURATION.format(root=self.root, filter=", ".join(accepted + ['"r|.*|"']), read_only=read_only)
+        with State(self.root, readonly=True) as state:
+            duplicates = int(not state["refuses_duplicates"])
+        text = CONFIGURATION.format(root=self.root, filter=", ".join(accepted + ['"r|.*|"']), read_only=read_only,
+                                    duplicates=duplicates)
         with open(os.path.join(self.directory, "lvm.conf"), "w") as f:
             f.write(text)
         return read_only

@@ -89,6 +89,7 @@ class Host(object):
         self.open = set()
         with State(root, readonly=True) as state:
             devices = Devices(state)
+            self.refuses_duplicates = state["refuses_duplicates"]
             for name, mapping in state["dm"].items():
                 self.active[name] = mapping
                 if devices.is_open(name):
@@ -283,7 +284,8 @@ def change(root, command, call, host):
             chosen = [lv for lv in vg.volumes if lv_name in (None, lv.name)]
             if lv_name and not chosen:
                 raise Failed('  Failed to find logical volume "%s/%s"' % (vg_name, lv_name))
-            if activation and activation[-1] == "y" and [pv for pv in host.hidden if pv.uuid in [p.uuid for p in pvs]]:
+            twice = host.refuses_duplicates and [pv for pv in host.hidden if pv.uuid in [p.uuid for p in pvs]]
+            if activation and activation[-1] == "y" and twice:
                 raise Failed("  Cannot activate LVs in VG %s while PVs appear on duplicate devices." % vg_name)
             for lv in chosen:
                 if activation:
