@@ -4,7 +4,7 @@
 PYTHON ?= python3
 OUT ?= build/pack
 
-.PHONY: help demo test test-quick lint guest-test test-sm crash fuzz bench rpm iso clean
+.PHONY: help demo test test-quick lint guest-test test-sm test-on crash fuzz bench rpm iso clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -32,6 +32,10 @@ guest-test:
 ## test-sm     the driver's tests against a checkout of sm: make test-sm SM_TREE=...
 test-sm:
 	SM_TREE=$(SM_TREE) $(PYTHON) mk/test --sm
+
+## test-on     the engine and the driver on another Python: make test-on VERSION=3.9
+test-on:
+	$(PYTHON) mk/test --on $(VERSION)
 
 ## crash       every crash state of every SR shape (an hour or more)
 crash:
