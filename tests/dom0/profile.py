@@ -75,7 +75,7 @@ C = Profile(
     # LVM
     REFUSES_DUPLICATES=False,       # LVM activates and changes nothing while a PV is seen twice; before, it took one of the two
     CMD_LVM=False,                  # bare names and cmd_lvm
-    LVM_LOCK="none",                # none, lock, context, fairlock
+    LVM_LOCK="none",                # none, lock, context, queue, fairlock
     LOCK_SINGLETON=False,
     CHECK_VG_READONLY=False,        # vgs --readonly
     VGCHANGE_OPTIONS=["--master"],
@@ -110,8 +110,8 @@ X = Profile(
     "X", "Citrix Hypervisor 8.2 CU1, XCP-ng 8.2 (sm 2.30.8)", S, LVM_LOCK="context", AFTER_MASTER_ATTACH="message", DEVICE_AT_LOAD=None,
     PATHREFRESH_HAS_LOAD=False)
 K = Profile(
-    "K", "XenServer 8 (sm 3.0.13)", X, HAS_CHECK_SR=True, HAS_CREATE_SESSIONS=True, ATTACH_LUN_RAISES=True, MISSING_BY_SCSID="107",
-    CHAP_BYTES=True, BUFFERED_MGT=True, CHECKS_MGT_UPGRADE=False)
+    "K", "XenServer 8 (sm 3.0.13)", X, LVM_LOCK="queue", HAS_CHECK_SR=True, HAS_CREATE_SESSIONS=True, ATTACH_LUN_RAISES=True,
+    MISSING_BY_SCSID="107", CHAP_BYTES=True, BUFFERED_MGT=True, CHECKS_MGT_UPGRADE=False)
 J = Profile(
     "J", "XCP-ng 8.3 as released (sm 3.2.12)", K, ERRORS_IN="xs_errors", SPLITS_TARGETS=True, REFRESHES_LUNS=True, LVM_LOCK="fairlock",
     GC_SERVICE=True, SCAN_USES_ACTIVATOR=True)

@@ -53,11 +53,11 @@ class _NoLock(object):
 
 
 class _SmLock(object):
-    """Lock('lvm') around a command."""
+    """Lock('lvm') around a command, or the lock at the head of its queue."""
 
     def __init__(self, cmd=None):
-        self.lock = lock.Lock(LVM_LOCK)
-        self.skip = generation.LVM_LOCK == "context" and cmd is not None and "--readonly" in cmd
+        self.lock = lock.Lock(LVM_LOCK, "al-" + LVM_LOCK) if generation.LVM_LOCK == "queue" else lock.Lock(LVM_LOCK)
+        self.skip = generation.LVM_LOCK != "lock" and cmd is not None and "--readonly" in cmd
 
     def __enter__(self):
         if not self.skip:
@@ -74,7 +74,7 @@ if generation.LVM_LOCK == "lock":
         taken.acquire()
         return taken
 
-if generation.LVM_LOCK == "context":
+if generation.LVM_LOCK in ("context", "queue"):
     LvmLockContext = _SmLock
 if generation.LVM_LOCK == "fairlock":
     from fairlock import Fairlock
@@ -84,7 +84,7 @@ def _locked(cmd):
     """The lock that this generation holds around the command `cmd`."""
     if generation.LVM_LOCK == "fairlock":
         return Fairlock("devicemapper")
-    if generation.LVM_LOCK in ("lock", "context"):
+    if generation.LVM_LOCK in ("lock", "context", "queue"):
         return _SmLock(cmd)
     return _NoLock(cmd)
 

@@ -6,7 +6,8 @@ import collections
 import os
 import subprocess
 
-SEARCH = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
+# LVM_BIN_DIR: a directory with another LVM than the machine's
+SEARCH = tuple([os.environ["LVM_BIN_DIR"]] if os.environ.get("LVM_BIN_DIR") else []) + ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 Result = collections.namedtuple("Result", "status out err")
 # status: exit status; out and err: text.
