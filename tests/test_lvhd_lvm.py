@@ -3,6 +3,7 @@
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import hashlib
+import os
 import sys
 
 import pytest
@@ -16,6 +17,8 @@ pytestmark = pytest.mark.skipif(lvm.missing() is not None, reason=str(lvm.missin
 # The images are the same bytes on every Python, so the old ones need only show that the judge works there.
 JUDGED = list(shapes.SHAPES) if sys.version_info >= (3, 7) else ["tree_with_clones", "fragmented", "wrapped_text", "tags"]
 RANDOM_SEEDS = range(100, 120 if sys.version_info >= (3, 7) else 102)
+
+newest = pytest.mark.skipif(bool(os.environ.get("LVM_BIN_DIR")), reason="the writer writes what this machine's LVM does")
 
 
 def fingerprint(path):
@@ -103,8 +106,8 @@ def test_judge_and_observer_agree_on_an_exported_vg(tmpdir):
         named = lvm.run(device, "lvs", sr.vg_name)
     assert [(row["vg_name"], row["vg_attr"][2]) for row in said.vgs.rows] == [(sr.vg_name, "x")]
     assert reader.observe(path)[0].exported
-    # Asked for no VG by name, lvs passes over an exported one without an error.
-    assert (said.lvs.result.status, said.lvs.rows) == (0, [])
+    # Asked for no VG by name, lvs passes over an exported one; up to 2.02 with an error
+    assert said.lvs.result.status in (0, 5) and said.lvs.rows == []
     assert named.status == 5
 
 
@@ -138,7 +141,7 @@ def made_by_lvm(tmpdir):
         run("vgcreate", sr.vg_name, device)
 
         def create(name, extents, *options):
-            run("lvcreate", "-an", "-Zn", "-Wn", "-n", name, "-l", str(extents), *(options + (sr.vg_name,)))
+            run("lvcreate", "-Zn", "-n", name, "-l", str(extents), *(options + (sr.vg_name,)))
         create("MGT", 1)
         create("leaf-a", 2, "--addtag", "a.b", "--addtag", "C+d")
         create("gone", 2)
@@ -155,6 +158,7 @@ def made_by_lvm(tmpdir):
     return path
 
 
+@newest
 def test_writer_equals_this_machines_lvm(made_by_lvm, tmpdir):
     """Label sector, area header and text, byte for byte."""
     path = str(tmpdir.join("ours.img"))
@@ -167,13 +171,14 @@ def test_writer_equals_this_machines_lvm(made_by_lvm, tmpdir):
         assert ours[name] == real[name]
 
 
+@newest
 def test_lvm_goes_on_from_where_the_writer_stopped(tmpdir):
     """The next text LVM writes lands right behind ours; also when that is round the end of the ring."""
     for place in ("start", "wraps_half", "ends_at_end", "wraps_after_first_sector"):
         path = str(tmpdir.join(place + ".img"))
         sr = image.write(path, shapes.text_at(place))
         with lvm.Loop(path, read_only=False) as device:
-            result = lvm.run(device, "lvcreate", "-an", "-Zn", "-Wn", "-n", "later", "-l", "1", sr.vg_name)
+            result = lvm.run(device, "lvcreate", "-Zn", "-n", "later", "-l", "1", sr.vg_name)
             assert result.status == 0, result
         with reader.Lun(path) as lun:
             assert "later" in lun.volumes
@@ -185,6 +190,6 @@ def test_free_extents_are_those_lvm_gives_out(tmpdir):
     path = str(tmpdir.join("lun.img"))
     sr = image.write(path, shapes.full_vg())
     with lvm.Loop(path, read_only=False) as device:
-        result = lvm.run(device, "lvcreate", "-an", "-Zn", "-Wn", "-n", "later", "-l", "1", sr.vg_name)
+        result = lvm.run(device, "lvcreate", "-Zn", "-n", "later", "-l", "1", sr.vg_name)
     assert result.status != 0
     assert "free" in result.err or "extents" in result.err

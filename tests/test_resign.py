@@ -331,7 +331,7 @@ def test_real_lvm_goes_on_with_it(name, clone, tmpdir):
     with real_lvm.Loop(path, read_only=False) as device:
         before = real_lvm.listing(device, 'vgs', 'vg_seqno vg_free_count').rows[0]
         for number in range(3):
-            made = real_lvm.run(device, 'lvcreate', '-an', '-Wn', '-Zn', '-l1', '-n', 'later%d' % number, group)
+            made = real_lvm.run(device, 'lvcreate', '-Zn', '-l1', '-n', 'later%d' % number, group)
             assert made.status == 0, made.err
         assert real_lvm.run(device, 'lvchange', '--addtag', 'new', group + '/MGT').status == 0
         assert real_lvm.run(device, 'lvremove', '-f', group + '/later1').status == 0
@@ -403,8 +403,8 @@ def locked(clone):
 @needs_lvm
 def test_real_lvm_sees_a_locked_lun_and_uses_it_not(locked):
     with real_lvm.Loop(locked[1]) as device:
-        rows = real_lvm.listing(device, 'vgs', 'vg_name vg_exported')
-        assert [(row['vg_name'], row['vg_exported']) for row in rows.rows] == [('VG_XenStorage-' + UUID, 'exported')]
+        rows = real_lvm.listing(device, 'vgs', 'vg_name vg_attr')
+        assert [(row['vg_name'], row['vg_attr'][2]) for row in rows.rows] == [('VG_XenStorage-' + UUID, 'x')]
         assert real_lvm.listing(device, 'lvs', 'lv_name').rows == []
         assert real_lvm.run(device, 'lvremove', '-f', 'VG_XenStorage-%s/MGT' % UUID).status != 0
 
