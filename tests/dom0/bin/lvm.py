@@ -33,6 +33,7 @@ devices {{
     use_devicesfile = 0
     hints = "none"
     write_cache_state = 0
+    filter = [ {names} ]
     global_filter = [ {filter} ]
     allow_changes_with_duplicate_pvs = {duplicates}
 }}
@@ -52,6 +53,11 @@ REPORTS = ("pvs", "vgs", "lvs", "vgck", "lvdisplay", "pvdisplay", "vgdisplay", "
 # Options of lvchange and vgchange that change no metadata
 HARMLESS = re.compile("--refresh|--config|--readonly|-a|--activate|--available")
 ATTRIBUTES = re.compile(r"(?<= )([-CmMoOrRsSpvVitTdDeclF][-wrRm][-acilnACILN][-m][-aXsSIi][-oX][-CmrsTtuv][-z][-a-zA-Z][-k])(?= |$)")
+
+
+def accept_only(paths):
+    """The items of an LVM filter."""
+    return ", ".join(['"a|^%s$|"' % re.escape(path) for path in paths] + ['"r|.*|"'])
 
 
 def main(root, argv):
@@ -194,14 +200,24 @@ class RealLvm(object):
         if match:
             read_only = int(match.group(1))
         make_directory(self.root + "/var/lock/lvm")
-        accepted = ['"a|^%s$|"' % re.escape(path) for path in self.visible_devices()]
+        paths = self.visible_devices()
         with State(self.root, readonly=True) as state:
             duplicates = int(not state["refuses_duplicates"])
-        text = CONFIGURATION.format(root=self.root, filter=", ".join(accepted + ['"r|.*|"']), read_only=read_only,
-                                    duplicates=duplicates)
+        text = CONFIGURATION.format(root=self.root, filter=accept_only(paths), names=accept_only(paths + self.links_to(paths)),
+                                    read_only=read_only, duplicates=duplicates)
         with open(os.path.join(self.directory, "lvm.conf"), "w") as f:
             f.write(text)
         return read_only
+
+    def links_to(self, paths):
+        """Other names of devices, which LVM 2.02.84 wants to be accepted one by one; it does not know global_filter either."""
+        found = []
+        for directory, _, names in os.walk(self.root + "/dev"):
+            for name in names:
+                path = os.path.join(directory, name)
+                if os.path.islink(path) and os.path.realpath(path) in paths:
+                    found.append(path)
+        return found
 
     def writes(self):
         """Whether the command changes metadata."""
