@@ -37,7 +37,7 @@ test-sm:
 test-on:
 	$(PYTHON) mk/test --on $(VERSION)
 
-## crash       every crash state of every SR shape (an hour or more)
+## crash       every crash state of every SR shape (half an hour)
 crash:
 	$(PYTHON) mk/test --run tests/crash/run
 
