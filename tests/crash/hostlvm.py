@@ -61,7 +61,7 @@ def harm(attempt):
     It must fail, or say that it has done nothing, and leave every byte as it was.
     """
     nothing_done = NOTHING_DONE
-    if os.environ.get('LVM_BIN_DIR'):
+    if lvm.is_old():
         nothing_done += NOTHING_DONE_BY_2_02
         if attempt.name in EXCEPTIONS_OF_2_02:
             return ''

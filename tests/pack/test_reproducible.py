@@ -41,6 +41,12 @@ def test_another_date_gives_other_bytes(pack, tmp_path):
         assert data != (pack.out / name).read_bytes()
 
 
+def test_nothing_of_an_earlier_build_stays(tmp_path):
+    build(ROOT, 'iso', tmp_path)
+    build(ROOT, 'rpm', tmp_path)
+    assert all(str(name).endswith('.rpm') for name in contents(tmp_path))
+
+
 def test_without_a_date_the_last_commits_counts(tmp_path):
     source = copy_tree(tmp_path / 'tree')
     git = ['git', '-C', source, '-c', 'user.name=x', '-c', 'user.email=x']
