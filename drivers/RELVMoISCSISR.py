@@ -12,17 +12,17 @@ type lvmoiscsi. sr-probe with the same arguments shows what would be done and wr
 import time
 
 from relvm import __version__
-from relvm import blockdev
+from relvm.engine import blockdev
 from relvm import errors
-from relvm import judges
-from relvm import lvm
+from relvm.host import judges
+from relvm.formats import lvm
 from relvm import octets
-from relvm import report
-from relvm import resign
-from relvm import smcompat
-from relvm.attachment import Attachment
-from relvm.lun import Lun
-from relvm.lun import Placement
+from relvm.show import report
+from relvm.engine import resign
+from relvm.host import smcompat
+from relvm.host.access import Attachment
+from relvm.engine.lun import Lun
+from relvm.engine.lun import Placement
 
 SUCCESS = 'The SR has been successfully resigned. Use the lvmoiscsi type to attach it'
 TYPE = 'relvmoiscsi'

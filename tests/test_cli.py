@@ -263,7 +263,7 @@ def test_a_lun_that_is_not_there(command, tmpdir):
 
 
 def test_an_image_in_use(clone):
-    from relvm import blockdev
+    from relvm.engine import blockdev
     path = clone()
     device = blockdev.Device(path)
     try:

@@ -85,6 +85,7 @@ def raise_sites():
     """[(file, line, class, names of the keywords)] of every reason that the drivers make. '**' stands for handed-on keywords."""
     found = []
     names = glob.glob(os.path.join(TOP, 'drivers', '*.py')) + glob.glob(os.path.join(TOP, 'drivers', 'relvm', '*.py')) + \
+        glob.glob(os.path.join(TOP, 'drivers', 'relvm', '*', '*.py')) + \
         [os.path.join(TOP, 'plugins', 'relvmoiscsi')]
     for name in names:
         with io.open(name, encoding='utf-8') as stream:

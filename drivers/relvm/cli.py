@@ -21,14 +21,14 @@ packages: python relvm/__main__.py with the same arguments.
 
 import sys
 
-from relvm import blockdev
+from relvm.engine import blockdev
 from relvm import errors
 from relvm import identity
 from relvm import octets
-from relvm import report
-from relvm import verify
-from relvm.lun import Lun
-from relvm.lun import Placement
+from relvm.show import report
+from relvm.engine import verify
+from relvm.engine.lun import Lun
+from relvm.engine.lun import Placement
 
 DONE = 0
 REFUSED = 1
@@ -120,8 +120,8 @@ def _judge_copy(copied_from, options, data=None):
 
 
 def _resign(path, options):
-    from relvm import resign
-    from relvm import lvm
+    from relvm.engine import resign
+    from relvm.formats import lvm
     device = blockdev.Device(path)
     try:
         placement = Placement(device)
@@ -189,7 +189,7 @@ def _name(options, option):
 
 
 def _json(value):
-    from relvm import jsontext
+    from relvm.show import jsontext
     _say(sys.stdout, jsontext.dumps(value, 2))
 
 

@@ -52,7 +52,7 @@ class Tree:
         return int(max(os.stat(self.root / name).st_mtime for name in self._names()))
 
     def _modules(self) -> list[str]:
-        return sorted(f'drivers/relvm/{path.name}' for path in (self.root / 'drivers/relvm').glob('*.py'))
+        return sorted(str(path.relative_to(self.root)) for path in (self.root / 'drivers/relvm').rglob('*.py'))
 
     def _names(self) -> list[str]:
         return ['drivers/RELVMoISCSISR.py', 'plugins/relvmoiscsi', *self._modules(), *DOCUMENTS]
@@ -66,7 +66,7 @@ class Tree:
         for directory in target.sm_entries:
             found.append(File(f'{directory}/RELVMoISCSISR', link=os.path.relpath(f'{SM_DIR}/RELVMoISCSISR.py', directory)))
         for name in self._modules():
-            found.append(File(f'{SM_DIR}/relvm/{Path(name).name}', (self.root / name).read_bytes()))
+            found.append(File(f'{SM_DIR}/{Path(name).relative_to("drivers")}', (self.root / name).read_bytes()))
         for name in DOCUMENTS:
             found.append(File(f'/usr/share/doc/relvmoiscsi/{name}', (self.root / name).read_bytes()))
         return sorted(found, key=lambda file: file.path)

@@ -17,7 +17,7 @@ import time
 DRIVERS, LUN, SR_UUID, ANSWER = sys.argv[1:]
 sys.path.insert(0, DRIVERS)
 
-from relvm import blockdev, resign  # noqa: E402
+from relvm.engine import blockdev, resign  # noqa: E402
 
 fsync = os.fsync
 waited = []

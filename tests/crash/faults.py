@@ -7,7 +7,8 @@ import traceback
 
 from crash import pool, recorder, scenes, witness
 from crash.trial import Trial
-from relvm import errors, identity, resign
+from relvm import errors, identity
+from relvm.engine import resign
 
 REPEATABLE = 'Repeat the command'
 WAYS = (recorder.NOTHING, recorder.HALF, recorder.ALL)

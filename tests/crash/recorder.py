@@ -6,7 +6,7 @@ import collections
 import errno
 import os
 
-from relvm import blockdev
+from relvm.engine import blockdev
 
 Write = collections.namedtuple('Write', 'offset data step')
 FLUSH = 'flush'

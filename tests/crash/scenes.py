@@ -11,7 +11,8 @@ from crash import medium, pool, recorder, witness
 from lvhd import image, lvmdisk, policy, reader, remodel, samples, shapes
 from lvhd.ids import Ids
 from lvhd.model import Sr
-from relvm import identity, resign
+from relvm import identity
+from relvm.engine import resign
 
 KIB = 1024
 

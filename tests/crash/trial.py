@@ -7,7 +7,8 @@ import traceback
 
 from crash import recorder, witness
 from lvhd import reader
-from relvm import identity, lun, resign, verify
+from relvm import identity
+from relvm.engine import lun, resign, verify
 
 # phase: witness.OLD, LOCKED or NEW, '' when no VG is visible; visible, finished: bool; trouble: what went wrong, or ''
 Verdict = collections.namedtuple('Verdict', 'phase visible finished trouble')

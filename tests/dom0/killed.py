@@ -19,7 +19,8 @@ def main(what, number, script, argument):
     real = os.path.realpath(script)
     sys.argv = [script, argument]
     sys.path[0] = os.path.dirname(real)
-    from relvm import blockdev, errors
+    from relvm import errors
+    from relvm.engine import blockdev
     count = [0]
 
     def due():

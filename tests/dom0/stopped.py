@@ -22,7 +22,7 @@ def is_stopped(process):
 def main(numbers, script, argument):
     sys.argv = [script, argument]
     sys.path[0] = os.path.dirname(os.path.realpath(script))
-    from relvm import blockdev
+    from relvm.engine import blockdev
 
     write = blockdev.Device.write
     count = [0]

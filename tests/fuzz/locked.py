@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """LUNs that an interrupted resign left locked, and forged logs on them.
 
-The log's format is that of the docstring of relvm.redolog, packed here independently.
+The log's format is that of the docstring of relvm.formats.redolog, packed here independently.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -12,7 +12,8 @@ from fuzz import media
 from fuzz.edit import Editor
 from lvhd import image
 from lvhd.lvmdisk import crc
-from relvm import errors, resign
+from relvm import errors
+from relvm.engine import resign
 
 NEW_SR = str("1f0e0d0c-1111-4222-8333-444455556666")
 HEAD = 512

@@ -84,7 +84,7 @@ class Pages(object):
 
 
 class Device(object):
-    """What the engine wants of relvm.blockdev.Device, on `Pages`.
+    """What the engine wants of relvm.engine.blockdev.Device, on `Pages`.
 
     strict: an unaligned or outlying access is an AssertionError, not an answer, since the engine must never ask for one.
     """

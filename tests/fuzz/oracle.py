@@ -14,8 +14,11 @@ import json
 import xml.dom.minidom
 
 from fuzz import media
-from relvm import errors, jsontext, lvm, mgt, report, resign, vhd, verify
-from relvm.lun import Lun, Placement
+from relvm import errors
+from relvm.engine import resign, verify
+from relvm.formats import lvm, mgt, vhd
+from relvm.show import jsontext, report
+from relvm.engine.lun import Lun, Placement
 
 FIRST_SR = str("1f0e0d0c-1111-4222-8333-444455556666")
 SECOND_SR = str("2f0e0d0c-1111-4222-8333-444455556666")

@@ -3,7 +3,8 @@
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 from fuzz import media, mutate, oracle
-from relvm import errors, lvm, lvmtext, mgt, redolog, vhd
+from relvm import errors
+from relvm.formats import lvm, lvmtext, mgt, redolog, vhd
 from relvm.octets import octets, text
 
 UUIDS = {}

@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 
 import collections
 
-from relvm import blockdev, resign
+from relvm.engine import blockdev, resign
 
 Write = collections.namedtuple('Write', 'step offset data')
 FLUSH = 'flush'

@@ -11,7 +11,9 @@ import pytest
 from lvhd import policy, reader, vgtext
 from lvhd.judges import lvm as real_lvm
 from luns import damage, devices
-from relvm import blockdev, errors, identity, report, resign
+from relvm import errors, identity
+from relvm.engine import blockdev, resign
+from relvm.show import report
 
 SECTOR = 512
 SHA256_LIMIT = 64 * 1024 * 1024

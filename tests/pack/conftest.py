@@ -21,7 +21,7 @@ def newer(tmp_path_factory, pack) -> Pack:
     source = copy_tree(tmp_path_factory.mktemp('newer') / 'tree')
     init = source / 'drivers/relvm/__init__.py'
     init.write_text(init.read_text().replace("'1.0.0'", "'1.0.1'"))
-    (source / 'drivers/relvm/jsontext.py').rename(source / 'drivers/relvm/jsontext2.py')
+    (source / 'drivers/relvm/show/jsontext.py').rename(source / 'drivers/relvm/show/jsontext2.py')
     with open(source / 'mk/releases', 'a') as releases:
         releases.writelines(f'{key} 1.0.0 {volume(pack.iso(key))[1].lower()}\n' for key in UPDATES)
     out = tmp_path_factory.mktemp('newer-pack')

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(ROOT / 'drivers'))
 
-from relvm import allowlist  # noqa: E402
+from relvm.install import allowlist  # noqa: E402
 
 SHELLS = [['dash'], ['bash', '--posix'], ['busybox', 'ash']]
 # All that a scriptlet may use: coreutils. Nothing else is on its PATH.

@@ -69,14 +69,14 @@ def test_install_upgrade_reinstall_erase(host, providers, pack, newer, key, rele
     leave_bytecode(host)
     silent(host.rpm('-U', newer.rpm(key)))
     assert host.run('rpm', '-q', 'relvmoiscsi').stdout.startswith('relvmoiscsi-1.0.1-1')
-    assert host.read('/opt/xensource/sm/relvm/jsontext.py') is None
-    assert host.read('/opt/xensource/sm/relvm/jsontext2.py')
+    assert host.read('/opt/xensource/sm/relvm/show/jsontext.py') is None
+    assert host.read('/opt/xensource/sm/relvm/show/jsontext2.py')
     assert not [name for name in host.files() if name.endswith(('.pyc', '.pyo', '__pycache__'))], 'bytecode of the old version'
     assert (listed(host) is None) == (release == '6.5')
 
     leave_bytecode(host)
     silent(host.rpm('-U', '--replacepkgs', newer.rpm(key)))
-    assert host.read('/opt/xensource/sm/relvm/jsontext2.py')
+    assert host.read('/opt/xensource/sm/relvm/show/jsontext2.py')
     assert (listed(host) is None) == (release == '6.5')
 
     leave_bytecode(host)

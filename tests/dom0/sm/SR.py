@@ -23,7 +23,7 @@ LUNPERVDI = "LUNperVDI"
 
 if ROOT:
     try:
-        from relvm import dom0
+        from relvm.host import dom0
     except ImportError:
         pass
     else:

@@ -12,10 +12,10 @@ import sys
 def main(what, number, script, argument):
     sys.argv = [script, argument]
     sys.path[0] = os.path.dirname(os.path.realpath(script))
-    from relvm import blockdev
+    from relvm.engine import blockdev
 
     if what == "judge":
-        from relvm import smcompat
+        from relvm.host import smcompat
 
         places = [(smcompat, "lvm"), (smcompat, "scan_vhds"), (smcompat, "read_metadata")]
     else:

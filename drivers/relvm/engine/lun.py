@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""What is on a LUN: label, metadata area, VG, MGT, VDIs and their VHD chains, all read and understood, or refused.
+
+What a look costs is bounded, whatever the LUN says. It reads the first 4 KiB, the metadata area's header and text (4 MiB at most), the
+used part of MGT (16 MiB), and of each VHD 36 KiB of structures and the entries that a block table needs (4 MiB). Time is linear in what
+is read; so is memory, with at most 80 bytes for each byte of text and 8 for each of MGT. Block tables are not kept.
+"""
+
+import re
+
+from relvm.engine import blockdev
+from relvm import errors
+from relvm import identity
+from relvm.formats import lvm
+from relvm.formats import mgt
+from relvm.formats import vhd
+from relvm.octets import octets
+
+TAG_HIDDEN = 'hidden'
+TAG_JOURNAL = 'journaler'
+TAG_RESIZE_JOURNAL = 'jvhd'
+TAG_CBT = 'cbtlog'
+CBT_SUFFIX = '.cbtlog'
+
+_VDI = re.compile(r'(VHD|LV)-(' + identity.UUID.pattern + r')\Z')
+# journaler.py, lvhdutil.py, cleanup.py (TMP_RENAME_PREFIX) and trim_util.py of sm
+_JOURNAL = re.compile(r'(?:clone|leaf|inflate|relink|zero|coalesce)_|jvhd_|(?:VHD-|LV-)?OLD_|.*_trim_lv\Z')
+_CBT = re.compile(identity.UUID.pattern + re.escape(CBT_SUFFIX) + r'\Z')
+
+
+class Vdi(object):
+    """One VDI or inner node.
+
+    uuid, lv (lvm.LogicalVolume), disk (vhd.Disk, None when raw), record (mgt.Record or None), hidden,
+    parent (Vdi or None), children [Vdi]
+    """
+
+    def __init__(self, uuid, lv, disk, record):
+        self.uuid = uuid
+        self.lv = lv
+        self.disk = disk
+        self.record = record
+        self.parent = None
+        self.children = []
+        if disk is None:
+            self.hidden = TAG_HIDDEN in lv.tags
+        else:
+            self.hidden = disk.footer.hidden
+
+    def size(self, vg):
+        """Virtual size in bytes."""
+        if self.disk is None:
+            return vg.lv_size(self.lv)
+        return self.disk.footer.virtual_size
+
+    def kind(self):
+        if self.disk is None:
+            return 'raw'
+        return 'vhd'
+
+    def name_label(self):
+        """As stored: UTF-8, escaped."""
+        if self.record is None:
+            return ''
+        return self.record.name_label
+
+
+class Placement(object):
+    """Where the label says the metadata is. That alone decides what a run does (section 5 of the design).
+
+    label, area (lvm.Area with a live text), staged (True when it is not the standard place), head (the first 4 KiB)
+    """
+
+    def __init__(self, device):
+        if device.size < 2 * lvm.AREA_OFFSET:
+            raise errors.NoLabel()
+        self.head = device.read(0, lvm.AREA_OFFSET)
+        self.label = lvm.find_label(self.head)
+        offset, size = self.label.area
+        self.staged = offset != lvm.AREA_OFFSET
+        self.area = lvm.Area(device, offset, size)
+        if self.area.empty:
+            raise errors.NoVolumeGroup(pv=self.label.pv_uuid)
+        if self.area.text.find('\0') != len(self.area.text) - 1:
+            raise errors.BadText(what='it does not end in one NUL')
+
+
+class Lun(object):
+    """Everything on one LUN.
+
+    device, label, area, vg, mgt (mgt.Metadata), mgt_lv, vdis {uuid: Vdi}, order [Vdi],
+    cbt_logs [lvm.LogicalVolume], others [lvm.LogicalVolume] (an administrator's), lost [mgt.Record] (records without an LV),
+    report [sentence]
+    """
+
+    def __init__(self, device, placement):
+        """Reads all. Raises a subclass of errors.Refused for whatever is not understood."""
+        self.device = device
+        self.placement = placement
+        self.label = placement.label
+        self.area = placement.area
+        self.report = []
+        self.vg = lvm.VolumeGroup(self.area.text)
+        self._check_volume_group()
+        self._sort_volumes()
+        self._read_mgt()
+        self._read_disks()
+        self._link()
+
+    def _check_volume_group(self):
+        vg = self.vg
+        if vg.pv_id.replace('-', '') != self.label.pv_uuid:
+            raise errors.WrongPV(label=self.label.pv_uuid, text=vg.pv_id)
+        status = vg.section.strings('status')
+        for name in ('READ', 'WRITE'):
+            if name not in status:
+                raise errors.ForeignField(place='the VG', field='status', value='%s, but not %s' % (', '.join(status), name))
+        for what, needed in (('PV label', self.label.device_size), ('VG', vg.dev_size)):
+            if needed > self.device.size:
+                raise errors.TooSmall(size=self.device.size, what=what, needed=needed)
+        if self.area.offset + self.area.size > vg.pe_start:
+            raise errors.BadArea(offset=self.area.offset, what='it overlaps the extents of the VG')
+        if self.label.data_area != (vg.pe_start, 0):
+            raise errors.BadLabel(what='its data area is at %d, that of the metadata text at %d' % (self.label.data_area[0], vg.pe_start))
+
+    def _sort_volumes(self):
+        self._vdi_lvs = []
+        self.cbt_logs = []
+        self.others = []
+        journals = []
+        qcow2 = []
+        for lv in self.vg.order:
+            match = _VDI.match(lv.name)
+            if TAG_JOURNAL in lv.tags or TAG_RESIZE_JOURNAL in lv.tags or _JOURNAL.match(lv.name):
+                journals.append(lv.name)
+            elif lv.name.startswith('QCOW2-'):
+                qcow2.append(lv.name)
+            elif _CBT.match(lv.name):
+                self.cbt_logs.append(lv)
+            elif TAG_CBT in lv.tags:
+                raise errors.UnknownVolume(lv=lv.name)
+            elif match:
+                self._vdi_lvs.append((match.group(1), match.group(2), lv))
+            elif lv.name.startswith('VHD-') or lv.name.startswith('LV-'):
+                raise errors.UnknownVolume(lv=lv.name)
+            elif lv.name != mgt.LV_NAME:
+                self.others.append(lv)
+                self.report.append('the LV %s is not of an SR; it is kept' % lv.name)
+        if journals:
+            raise errors.Journals(lvs=', '.join(journals))
+        if qcow2:
+            raise errors.Qcow2(lvs=', '.join(qcow2))
+
+    def reader(self, lv, ahead=None):
+        """A function (offset, length) -> bytes of one LV. ahead: what blockdev.read_places() has read before."""
+        if ahead is None:
+            ahead = {}
+
+        def read(offset, length):
+            places = self.vg.runs(lv, offset, length)
+            return octets('').join([ahead.get(place) or self.device.read(*place) for place in places])
+        return read
+
+    def _read_ends(self):
+        """What blockdev.read_places() returns for head and footer of every VHD: an LV often starts where another ends."""
+        places = []
+        for kind, _, lv in self._vdi_lvs:
+            if kind == 'VHD':
+                places.extend(self.vg.runs(lv, 0, vhd.HEAD_SIZE))
+                places.extend(self.vg.runs(lv, self.vg.lv_size(lv) - vhd.FOOTER_SIZE, vhd.FOOTER_SIZE))
+        return blockdev.read_places(self.device, places)
+
+    def _read_mgt(self):
+        if mgt.LV_NAME not in self.vg.lvs:
+            raise errors.NoMGT()
+        self.mgt_lv = self.vg.lvs[mgt.LV_NAME]
+        self.mgt = mgt.Metadata(self.reader(self.mgt_lv), self.vg.lv_size(self.mgt_lv))
+        if self.mgt.sr_uuid != self.vg.sr_uuid and not self.placement.staged:
+            raise errors.WrongSRUuid(mgt=self.mgt.sr_uuid, vg=self.vg.sr_uuid)
+
+    def _read_disks(self):
+        records = self.mgt.live()
+        ahead = self._read_ends()
+        self.vdis = {}
+        self.order = []
+        for kind, uuid, lv in self._vdi_lvs:
+            if uuid in self.vdis:
+                raise errors.DuplicateVDI(what='the LVs %s and %s' % (self.vdis[uuid].lv.name, lv.name), uuid=uuid)
+            if uuid == self.vg.sr_uuid:
+                raise errors.DuplicateVDI(what='the SR and the LV %s' % lv.name, uuid=uuid)
+            disk = None
+            if kind == 'VHD':
+                disk = vhd.Disk(lv.name, self.vg.lv_size(lv), self.reader(lv, ahead))
+                self.report.extend(disk.report)
+            record = records.pop(uuid, None)
+            if record is None:
+                self.report.append('the LV %s has no record in the metadata volume' % lv.name)
+            elif record.fields['vdi_type'] != {'VHD': 'vhd', 'LV': 'aio'}[kind]:
+                self.report.append('the record of %s says type %s; the record is set right' % (lv.name, record.fields['vdi_type']))
+            vdi = Vdi(uuid, lv, disk, record)
+            self.vdis[uuid] = vdi
+            self.order.append(vdi)
+        self.lost = [record for record in self.mgt.records if record.uuid in records and not record.deleted]
+        for record in self.lost:
+            self.report.append('the record of VDI %s has no LV; it is removed' % record.uuid)
+
+    def _link(self):
+        for vdi in self.order:
+            if vdi.disk is None or vdi.disk.parent is None:
+                continue
+            name = '%s-%s' % vdi.disk.parent
+            if len(vdi.disk.names) == 1:
+                raise errors.BadLocator(lv=vdi.lv.name, what='there is no locator')
+            if vdi.disk.sr_uuid not in (None, self.vg.sr_uuid):
+                raise errors.BadLocator(lv=vdi.lv.name, what='it names SR %s' % vdi.disk.sr_uuid)
+            parent = self.vdis.get(vdi.disk.parent[1])
+            if parent is None or parent.lv.name != name:
+                raise errors.ParentMissing(lv=vdi.lv.name, parent=name)
+            unique_id = vhd.NO_PARENT
+            if parent.disk is not None:
+                unique_id = parent.disk.footer.unique_id
+            if vdi.disk.parent_id != unique_id:
+                raise errors.ParentMismatch(lv=vdi.lv.name, parent=name)
+            vdi.parent = parent
+            parent.children.append(vdi)
+        for vdi in self.order:
+            depth = 1
+            node = vdi
+            while node.parent is not None:
+                node = node.parent
+                depth += 1
+                if node is vdi:
+                    raise errors.BadChain(lv=vdi.lv.name, what='comes back to itself')
+                if depth > vhd.MAX_CHAIN:
+                    raise errors.BadChain(lv=vdi.lv.name, what='is longer than %d' % vhd.MAX_CHAIN)

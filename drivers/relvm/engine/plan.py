@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""From what is on a LUN to the list of writes. Pure: nothing is read and nothing is written here, and what is not possible is
+refused here, before the first write.
+"""
+
+from relvm.engine import blockdev
+from relvm import errors
+from relvm import identity
+from relvm.formats import lvm
+from relvm.formats import mgt
+from relvm.formats import redolog
+from relvm.octets import octets
+
+DESCRIPTION = 'Resigned by relvmoiscsi'
+VDI_TYPES = {'raw': 'aio', 'vhd': 'vhd'}
+
+
+class Plan(object):
+    """What one resign will do.
+
+    lun           what it starts from
+    sr_uuid       the new SR uuid
+    uuids         {old uuid: new uuid} of the SR and of everything that MGT or an LV name mentions
+    kept          [lun.Vdi], dropped [(lun.Vdi, why)], removed [(LV name, why)] for LVs that are no VDI
+    report        [sentence]
+    pv_uuid       the new PV UUID, no dashes
+    staged        (offset, size) of the staged metadata area; staged_text, final_text
+    runs          [(offset on the LUN, bytes)] for MGT and VHD headers
+    log           redolog.Log; log_bytes what is written; log_runs where [(offset, length)]
+    """
+
+    def __init__(self, lun, sr_uuid, name_label=None, name_description=None, taken=(), again=False):
+        """sr_uuid: the new identity. Names: UTF-8 as native str, None keeps the old. taken: uuids that must not be used.
+        again: an interrupted run of this very sr_uuid has just been finished; everything below the SR still gets new ids.
+
+        Raises a subclass of errors.Refused.
+        """
+        self.lun = lun
+        self.sr_uuid = sr_uuid
+        self.report = list(lun.report)
+        if lun.vg.exported:
+            raise errors.Exported(vg=lun.vg.name)
+        if sr_uuid == lun.vg.sr_uuid and not again:
+            raise errors.SameUuid(uuid=sr_uuid)
+        self._choose()
+        self._name(taken)
+        self._render_lvm()
+        self._render_contents(name_label, name_description)
+        self._render_log()
+
+    def _choose(self):
+        """Which VDIs stay. A hidden node stays as long as something that stays refers to it."""
+        reasons = {}
+        for vdi in self.lun.order:
+            why = _never_kept(vdi)
+            if why:
+                reasons[vdi.uuid] = why
+        waiting = [vdi for vdi in self.lun.order if vdi.hidden]
+        while waiting:
+            vdi = waiting.pop()
+            if vdi.uuid in reasons:
+                continue
+            if [child for child in vdi.children if child.uuid not in reasons]:
+                continue
+            reasons[vdi.uuid] = 'a hidden node that nothing refers to'
+            if vdi.parent is not None and vdi.parent.hidden:
+                waiting.append(vdi.parent)
+        self.kept = []
+        self.dropped = []
+        for vdi in self.lun.order:
+            if vdi.uuid not in reasons:
+                self.kept.append(vdi)
+                continue
+            self.dropped.append((vdi, reasons[vdi.uuid]))
+            if vdi.children and _never_kept(vdi):
+                raise errors.DroppedHasChildren(uuid=vdi.uuid, why=reasons[vdi.uuid],
+                                                children=', '.join([child.lv.name for child in vdi.children]))
+        for vdi in self.kept:
+            if vdi.parent is not None and not vdi.parent.hidden:
+                raise errors.BadChain(lv=vdi.lv.name, what='passes through %s, which is not hidden' % vdi.parent.lv.name)
+        self.removed = []
+        for lv in self.lun.cbt_logs:
+            self.removed.append((lv.name, 'a log of changed blocks, which would corrupt the next incremental backup'))
+        if not [vdi for vdi in self.kept if not vdi.hidden]:
+            dropped = ['%s (%s)' % (vdi.uuid, why) for vdi, why in self.dropped]
+            raise errors.NothingLeft(dropped='; '.join(dropped) or 'the SR is empty')
+        inner = [vdi.uuid for vdi in self.kept if vdi.hidden]
+        if inner:
+            self.report.append('%d base copies stay, since disks depend on them (resigning never merges disks): after sr-scan '
+                               'each appears as a VDI of its own, and CloudStack expects exactly one VDI' % len(inner))
+
+    def _name(self, taken):
+        """A new uuid for every one that the SR uses, also for those of records and LVs that are dropped."""
+        lun = self.lun
+        used = dict.fromkeys(taken)
+        old = [lun.vg.sr_uuid]
+        old.extend([vdi.uuid for vdi in lun.order])
+        old.extend([record.uuid for record in lun.mgt.records if identity.is_uuid(record.uuid)])
+        for lv in lun.cbt_logs:
+            old.extend(identity.UUID.findall(lv.name))
+        if self.sr_uuid in old[1:]:
+            raise errors.SameUuid(uuid=self.sr_uuid)
+        used.update(dict.fromkeys(old))
+        used[self.sr_uuid] = None
+        self.uuids = {lun.vg.sr_uuid: self.sr_uuid}
+        for uuid in old:
+            if uuid not in self.uuids:
+                self.uuids[uuid] = identity.unused_uuid(used)
+                used[self.uuids[uuid]] = None
+        for lv in lun.others:
+            name = identity.substitute(lv.name, self.uuids)
+            if name != lv.name:
+                self.report.append('the LV %s has an old uuid in its name; it will be %s' % (lv.name, name))
+
+    def _render_lvm(self):
+        lun = self.lun
+        leave_out = dict([(vdi.lv.name, why) for vdi, why in self.dropped])
+        leave_out.update(dict(self.removed))
+        pv_id = identity.new_lvm_id()
+        self.pv_uuid = pv_id.replace('-', '')
+        self.staged_text, self.final_text = lvm.rewrite(lun.vg, pv_id, self.uuids, leave_out, DESCRIPTION)
+        reserved = lvm.AREA_HEADER + len(self.final_text)
+        if reserved > lun.area.size:
+            raise errors.NoRoomInRing(needed=reserved, free=lun.area.size)
+        self.staged = lvm.find_gap(lun.area, lvm.AREA_HEADER + len(self.staged_text), reserved)
+        self.staged_bytes = lvm.render_area(self.staged[0], self.staged[1], self.staged_text)
+
+    def _render_contents(self, name_label, name_description):
+        lun = self.lun
+        gone = dict([(vdi.uuid, why) for vdi, why in self.dropped])
+        for record in lun.lost:
+            gone[record.uuid] = 'no LV'
+        types = dict([(vdi.uuid, VDI_TYPES[vdi.kind()]) for vdi in lun.order])
+        new = lun.mgt.rewritten(self.uuids, gone, types, name_label, name_description)
+        self.runs = self._changes(lun.mgt_lv, 0, octets(lun.mgt.raw), octets(new))
+        for vdi in self.kept:
+            if vdi.disk is not None and vdi.disk.parent is not None:
+                for offset, old, changed in vdi.disk.rewritten(self.uuids):
+                    self.runs.extend(self._changes(vdi.lv, offset, old, changed))
+
+    def _changes(self, lv, offset, old, new):
+        """The byte runs on the LUN that change `old` into `new` at `offset` of the LV."""
+        found = []
+        position = 0
+        for start, length in self.lun.vg.runs(lv, offset, len(old)):
+            found.extend(blockdev.difference(start, old[position:position + length], new[position:position + length]))
+            position += length
+        return found
+
+    def _render_log(self):
+        lun = self.lun
+        size = lun.vg.lv_size(lun.mgt_lv)
+        if len(lun.mgt_lv.segments) != 1:
+            raise errors.BadExtents(lv=mgt.LV_NAME, what='%d segments; one is expected' % len(lun.mgt_lv.segments))
+        self.log = redolog.Log(self.pv_uuid, self.staged, lvm.crc(octets(self.staged_text)), lun.area.size, self.runs)
+        self.log_bytes = self.log.render()
+        redolog.check_room(size, lun.mgt.used, len(self.log_bytes))
+        self.log_at = lun.vg.runs(lun.mgt_lv, size - len(self.log_bytes), len(self.log_bytes))[0][0]
+
+    def old_uuids(self):
+        """Every uuid that must not be left: {old: anything}."""
+        old = dict(self.uuids)
+        if self.uuids[self.lun.vg.sr_uuid] == self.lun.vg.sr_uuid:
+            del old[self.lun.vg.sr_uuid]
+        return old
+
+    def writes(self):
+        """[(step, offset, length)] of every write of the run, in order."""
+        found = [('log', self.log_at, len(self.log_bytes)),
+                 ('stage', self.staged[0], len(padded(self.staged_bytes))),
+                 ('switch 1', 0, lvm.AREA_OFFSET)]
+        for offset, length, _ in blockdev.spans(self.runs):
+            found.append(('apply', offset, length))
+        found.append(('final', lvm.AREA_OFFSET, lvm.round_up(lvm.AREA_HEADER + len(self.final_text), lvm.SECTOR)))
+        found.append(('switch 2', 0, lvm.AREA_OFFSET))
+        found.append(('clear log', self.log_at + len(self.log_bytes) - redolog.HEAD_SIZE, redolog.HEAD_SIZE))
+        return found
+
+
+def padded(data):
+    """bytes, zeros added up to a whole sector."""
+    return data + octets('\0') * (-len(data) % lvm.SECTOR)
+
+
+def _never_kept(vdi):
+    if vdi.record is None:
+        return ''
+    if vdi.record.is_snapshot():
+        return 'a snapshot'
+    return vdi.record.dropped_type()
+

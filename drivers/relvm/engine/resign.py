@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""Gives the SR on a LUN a new identity.
+
+    old, untouched  --switch 1-->  locked (new identity, VG exported)  --switch 2-->  new
+
+    plan        read everything, compute every change; what is impossible is refused here, and so is a result that would not pass
+                the check behind switch 1
+    log, stage  the changes into the tail of MGT, the new LVM metadata into a gap of the ring; flush. Nobody reads either yet.
+    switch 1    one write of the label: PV, VG and LVs are new, and locked, since an exported VG is used by nobody; flush
+    apply       the logged changes to MGT and the VHD headers; flush; read everything back and check it
+    final       the LVM metadata to its standard place, not exported; flush
+    switch 2    one write of the label; flush
+    clear log   hygiene only
+
+The label alone says where a run that was killed has come to. On its standard area: nothing happened that anybody reads, so a
+new plan is made and whatever log is found is dead. On the staged area of a log that belongs to it: the logged changes are applied
+again, which is harmless, and the run goes on from there; then the SR is resigned once more, so that success always means that
+the LUN has the SR uuid of this call, and two clones of a half-done LUN never end as twins. Anything else is refused.
+"""
+
+import sys
+
+from relvm.engine import blockdev
+from relvm import errors
+from relvm.formats import lvm
+from relvm.formats import mgt
+from relvm.formats import redolog
+from relvm.engine import rehearsal
+from relvm.engine import verify
+from relvm.engine.lun import Lun
+from relvm.engine.lun import Placement
+from relvm.octets import octets
+from relvm.engine.plan import Plan
+from relvm.engine.plan import padded
+
+
+class Progress(object):
+    """What a caller wants to know while a run goes on. This one wants nothing."""
+
+    def step(self, name):
+        """A step begins. Names are those of the module's docstring."""
+
+    def switched(self):
+        """Switch 1 is on the medium: from here on the LUN does not look like its original any more."""
+
+
+class Result(object):
+    """plan (of the last resign), recovered (an interrupted run was finished first)"""
+
+    def __init__(self, plan, recovered):
+        self.plan = plan
+        self.recovered = recovered
+
+
+def resign(device, sr_uuid, name_label=None, name_description=None, taken=(), progress=None):
+    """The whole job on an open blockdev.Device. Returns a Result; the LUN then has the SR uuid `sr_uuid`.
+
+    Names: UTF-8 as native str, None keeps what MGT says. taken: uuids that must not be chosen.
+    Raises errors.Refused (nothing changed that anybody reads) or errors.Interrupted (repeat the call to finish).
+    """
+    if progress is None:
+        progress = Progress()
+    progress.step('plan')
+    # What a killed run wrote can be read before it is on the medium, and a power loss now could still undo it: the label, for one,
+    # but not what this run writes because of it
+    device.flush()
+    recovered = recover(device, progress)
+    try:
+        plan = _plan(device, sr_uuid, name_label, name_description, taken, recovered)
+        execute(device, plan, progress)
+    except errors.Refused:
+        if not recovered:
+            raise
+        raise errors.RecoveredOnly(sr_uuid=recovered, what=sys.exc_info()[1].sentence())
+    return Result(plan, bool(recovered))
+
+
+def _plan(device, sr_uuid, name_label, name_description, taken, again):
+    once = rehearsal.Once(device)
+    plan = Plan(Lun(once, Placement(once)), sr_uuid, name_label, name_description, taken, again)
+    rehearsal.rehearse(once, plan)
+    return plan
+
+
+def preview(device, sr_uuid, name_label=None, name_description=None, taken=()):
+    """The Plan that resign() would carry out, and whether it would finish an interrupted run first: (Plan or None, bool).
+
+    The plan is None for a locked LUN: it can be made only when the interrupted run has been finished. Writes nothing.
+    """
+    placement = Placement(device)
+    if placement.staged:
+        find_log(device, placement)
+        return None, True
+    return _plan(device, sr_uuid, name_label, name_description, taken, False), False
+
+
+def execute(device, plan, progress):
+    """log, stage, switch 1 and the rest, for a plan that was just made."""
+    label, area = plan.lun.label, plan.lun.area
+    progress.step('log')
+    device.step = 'writing the log'
+    device.write(plan.log_at, plan.log_bytes)
+    device.write(plan.staged[0], padded(plan.staged_bytes))
+    device.flush()
+
+    progress.step('switch 1')
+    now = Placement(device)
+    if not now.label.same_place(label) or now.area.text_crc != area.text_crc or now.area.text != area.text:
+        raise errors.Changing(what='the LVM metadata changed while the log was written')
+    _expect(device, plan.log_at, plan.log_bytes, errors.Changing)
+    _expect(device, plan.staged[0], plan.staged_bytes, errors.Changing)
+    _switch(device, now, plan.pv_uuid, plan.staged, 'switch 1')
+    progress.switched()
+    _complete(device, plan.log, progress, plan)
+
+
+def recover(device, progress):
+    """Finishes an interrupted run, if there is one. Returns the SR uuid that the LUN has then, '' if there was none."""
+    placement = Placement(device)
+    if not placement.staged:
+        return ''
+    log = find_log(device, placement)
+    progress.switched()
+    _complete(device, log, progress, None)
+    return lvm.VolumeGroup(placement.area.text).sr_uuid
+
+
+def find_log(device, placement):
+    """The log that the label of a locked LUN says is in force. Raises errors.UnknownTool when there is none."""
+    offset = placement.label.area[0]
+    vg = lvm.VolumeGroup(placement.area.text)
+    if not vg.exported:
+        raise errors.UnknownTool(offset=offset, what='the VG there is not locked')
+    lv = vg.lvs.get(mgt.LV_NAME)
+    if lv is None or len(lv.segments) != 1:
+        raise errors.UnknownTool(offset=offset, what='there is no metadata volume (MGT) that could hold a log')
+
+    def read(start, length):
+        return device.read(vg.runs(lv, start, length)[0][0], length)
+
+    log = redolog.load(read, vg.lv_size(lv), device.size)
+    if log is None:
+        raise errors.UnknownTool(offset=offset, what='the log of the resign that did this is missing or damaged')
+    if not redolog.in_force(log, placement):
+        raise errors.UnknownTool(offset=offset, what='the log on the LUN belongs to another resign')
+    if redolog.strays(log, vg, lv):
+        raise errors.UnknownTool(offset=offset, what='the log on the LUN would change more than volumes')
+    return log
+
+
+def _complete(device, log, progress, plan):
+    """From the locked state to the new one. Everything here may be repeated."""
+    try:
+        progress.step('apply')
+        device.step = 'applying the log'
+        for span in blockdev.spans(log.runs):
+            blockdev.patch(device, span)
+        device.flush()
+        locked = Lun(device, _locked(device, log, 'check'))
+        found = verify.problems(locked, True)
+        if plan is not None:
+            found = found + verify.deviations(locked, plan)
+        if found:
+            raise errors.CheckFailed(what='; '.join(found[:5]))
+
+        progress.step('final')
+        device.step = 'writing the final metadata'
+        final = lvm.render_area(lvm.AREA_OFFSET, log.area_size, lvm.unlocked(locked.vg))
+        device.write(lvm.AREA_OFFSET, padded(final))
+        device.flush()
+
+        progress.step('switch 2')
+        _expect(device, lvm.AREA_OFFSET, final, errors.ChangedWhileLocked)
+        now = _locked(device, log, 'switch 2')
+        _switch(device, now, log.pv_uuid, (lvm.AREA_OFFSET, log.area_size), 'switch 2')
+
+        progress.step('clear log')
+        device.step = 'clearing the log'
+        size = locked.vg.lv_size(locked.mgt_lv)
+        device.write(locked.vg.runs(locked.mgt_lv, size - redolog.HEAD_SIZE, redolog.HEAD_SIZE)[0][0],
+                     octets('\0') * redolog.HEAD_SIZE)
+    except errors.ReadFailed:
+        _read_failed(device)
+    except errors.Refused:
+        # nothing is refused any more at this point: the LUN is locked
+        raise errors.CheckFailed(what=sys.exc_info()[1].sentence())
+
+
+def _read_failed(device):
+    """Raises what the errors.ReadFailed that is being handled means once the label was written."""
+    raise errors.ReadBackFailed(step=device.step, **sys.exc_info()[1].fields)
+
+
+def _locked(device, log, step):
+    """The Placement of a LUN that must be in the locked state of `log`."""
+    now = Placement(device)
+    if not redolog.in_force(log, now):
+        raise errors.ChangedWhileLocked(step=step, what='the label or the staged metadata changed')
+    return now
+
+
+def _switch(device, placement, pv_uuid, area, step):
+    """One write of the first 4 KiB in which only the label's sector changes; flush; read back."""
+    device.step = step
+    sector = placement.label.switched(pv_uuid, area)
+    start = placement.label.sector * lvm.SECTOR
+    device.write(0, placement.head[:start] + sector + placement.head[start + lvm.SECTOR:])
+    device.flush()
+    try:
+        found = lvm.find_label(device.read(0, lvm.AREA_OFFSET))
+    except errors.ReadFailed:
+        _read_failed(device)
+    except errors.Refused:
+        raise errors.ChangedWhileLocked(step=step, what=sys.exc_info()[1].sentence())
+    if found.pv_uuid != pv_uuid or found.area != area:
+        raise errors.ChangedWhileLocked(step=step, what='the label that was written does not read back')
+
+
+def _expect(device, offset, data, error):
+    if device.read_any(offset, len(data)) != data:
+        raise error(step=device.step, what='what was written at offset %d does not read back' % offset)

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""Brings one LUN to this host and takes it away again, leaving the host as it was.
+
+sm counts the users of an iSCSI session by SR uuid; this goes through that count and never logs out of a session that was there
+before. A small file per LUN says which uuid a run has put in; a run that finds the file of a dead one takes that uuid out first,
+since otherwise nobody ever would.
+"""
+
+import os
+import time
+
+from relvm.host import dom0
+from relvm import errors
+from relvm.host import smcompat
+
+# Seconds for a LUN to appear on a session that is there already
+RESCAN_TIMEOUT = 20
+
+
+class Attachment(object):
+    """The LUN of one SR object while it is on this host.
+
+    path   of its block device, once attached
+    guard  dom0.OriginalGuard, which protects the original while both are visible
+    """
+
+    def __init__(self, sr, sr_uuid):
+        self.sr = sr
+        self.sr_uuid = sr_uuid
+        self.scsi_id = sr.SCSIid
+        self.path = ''
+        self.guard = None
+        self.resigned = False
+        self._attached = False
+        self._lock = None
+        self._session_was_there = False
+        self._disks_before = []
+        self._iqn = smcompat.as_text(sr.iscsi.targetIQN)
+
+    def attach(self):
+        """Locks the LUN on this host, attaches it, makes sure that it is the right one and that nobody uses it.
+
+        Raises subclasses of errors.Refused, or what sm raises. Call detach() in any case.
+        """
+        if not dom0.is_scsi_id(self.scsi_id):
+            raise errors.BadSCSIid(scsi_id=self.scsi_id)
+        lock = dom0.lun_lock(self.scsi_id)
+        lock.acquire()
+        self._lock = lock
+        left_over = self._forget_dead_run()
+        found = dom0.multipath_map(self.scsi_id)
+        if found and not left_over and not self._flush_empty(found):
+            raise errors.MapPresent(scsi_id=self.scsi_id, map=found)
+        self._disks_before = dom0.scsi_disks(self.scsi_id)
+        if left_over:
+            self._disks_before = []
+        dom0.write_state(self.scsi_id, [self._iqn, self.sr_uuid, str(int(self._session_was_there))])
+        self.guard = dom0.OriginalGuard(self.scsi_id)
+        self.guard.start()
+        self._attach_iscsi()
+        self.path = self.sr.mpathmodule.path(self.scsi_id)
+        dom0.check_device(self.path, self.scsi_id, smcompat.scsiutil.getSCSIid)
+
+    def _flush_empty(self, found):
+        """True when the map had neither paths nor anything on it, and is gone now.
+
+        With several targets sm looks for the LUN behind each of them while it reads the device config: it logs in and out again,
+        and multipathd keeps the map that this made.
+        """
+        if dom0.slaves(found) or dom0.holders(found):
+            return False
+        try:
+            self.sr.mpathmodule.reset(self.scsi_id, True)
+        except Exception:
+            smcompat.log('flushing the map of %s: %s' % (self.scsi_id, smcompat.describe(errors.current())))
+        return not dom0.multipath_map(self.scsi_id)
+
+    def _forget_dead_run(self):
+        """Takes back what a run that died on this LUN had left. True if there was one. We hold the lock, so it is dead."""
+        smcompat.look_again_for_session(self.sr.iscsi)
+        self._session_was_there = bool(self.sr.iscsi.attached)
+        lines = dom0.read_state(self.scsi_id)
+        if len(lines) != 3:
+            return False
+        iqn, sr_uuid, session_was_there = lines
+        smcompat.log('a run with SR uuid %s died on this LUN; its reference to %s is dropped' % (sr_uuid, iqn))
+        smcompat.drop_reference(iqn, sr_uuid)
+        if iqn == self._iqn and session_was_there == '0':
+            self._session_was_there = False
+        return True
+
+    def _attach_iscsi(self):
+        iscsi = self.sr.iscsi
+        if iscsi.attached and not dom0.scsi_disks(self.scsi_id):
+            # the array has presented the clone since the session was made
+            iscsi.refresh()
+            end = time.time() + RESCAN_TIMEOUT
+            while not dom0.scsi_disks(self.scsi_id) and time.time() < end:
+                time.sleep(0.1)
+        lock = dom0.session_lock(self._iqn)
+        lock.acquire()
+        # from here on detach() has something to undo: attach counts us before it can fail
+        self._attached = True
+        try:
+            try:
+                iscsi.attach(self.sr_uuid)
+            except OSError:
+                if smcompat.is_missing_lun(errors.current()):
+                    raise errors.LUNMissing(scsi_id=self.scsi_id)
+                raise
+        finally:
+            lock.release()
+        smcompat.attach_lun(iscsi, self.scsi_id)
+
+    def detach(self):
+        """Leaves the host as it was found. Never raises: what fails is logged, since the outcome for the LUN is known already."""
+        steps = [self._release_guard]
+        if self._attached:
+            steps.append(self._detach_iscsi)
+            if not self.resigned:
+                steps.append(self._remove_disks)
+        if self._lock is not None:
+            steps.append(self._remove_state)
+            steps.append(self._lock.release)
+        for step in steps:
+            try:
+                step()
+            except Exception:
+                smcompat.log('while detaching: %s' % smcompat.masked(smcompat.describe(errors.current()),
+                                                                    smcompat.secrets(self.sr)))
+
+    def _release_guard(self):
+        if self.guard is not None:
+            self.guard.release()
+
+    def _detach_iscsi(self):
+        lock = dom0.session_lock(self._iqn)
+        lock.acquire()
+        try:
+            try:
+                iscsi = self.sr.iscsi
+                if not dom0.multipath_map(self.scsi_id):
+                    smcompat.without_map(iscsi)
+                if self._session_was_there:
+                    iscsi.mpathmodule.reset(self.scsi_id, True)
+                else:
+                    iscsi.detach(self.sr_uuid)
+            finally:
+                # detach() does this as well, but only after it could remove the multipath map
+                smcompat.drop_reference(self._iqn, self.sr_uuid)
+        finally:
+            lock.release()
+
+    def _remove_disks(self):
+        """A clone that was not resigned is not left visible: it endangers its original."""
+        for disk in dom0.scsi_disks(self.scsi_id):
+            if disk not in self._disks_before and os.path.exists('%s/block/%s/device/delete' % (dom0.SYS, disk)):
+                dom0.remove_disk(disk)
+
+    def _remove_state(self):
+        dom0.remove_state(self.scsi_id)

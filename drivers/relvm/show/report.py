@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""A preview as data, and the data as text, JSON or the XML of sr-probe.
+
+The data is a dict of plain values; names are Unicode text, all other text is ASCII:
+
+    sr_uuid, name_label, name_description, vg, pv_uuid, size (bytes)
+    possible        True when it can be resigned
+    locked          True when an interrupted run has to be finished first
+    reasons         [{'code', 'sentence'}] why not
+    copied_from     the SCSI id under which the SR was last used, or ''; device_hint  the path that says so
+    copy_of         the SR of this pool that it is a copy of, or '' (the driver fills it in)
+    report          [sentence]
+    vdis            [{'uuid', 'new_uuid', 'name_label', 'type' vhd|raw, 'size', 'parent', 'hidden',
+                      'action' keep|drop, 'reason'}]
+    removed         [{'lv', 'reason'}]
+    new             {'sr_uuid', 'pv_uuid'}
+    writes          [{'step', 'offset', 'length'}]
+"""
+
+import re
+
+from relvm import errors
+from relvm.formats import lvm
+from relvm.formats import mgt
+from relvm import octets
+from relvm.engine import resign
+from relvm.engine.lun import Lun
+from relvm.engine.lun import Placement
+
+
+def preview(device, sr_uuid, name_label=None, name_description=None):
+    """What resign() would do, as data. Never raises errors.Refused: a refusal is part of the answer."""
+    data = empty(device.size)
+    try:
+        placement = Placement(device)
+        data['pv_uuid'] = placement.label.pv_uuid
+        vg = lvm.VolumeGroup(placement.area.text)
+        data['vg'] = vg.name
+        data['sr_uuid'] = vg.sr_uuid
+        # a path on the LUN holds whatever somebody put there
+        data['copied_from'] = errors.printable(lvm.copied_from(vg.pv_device))
+        data['device_hint'] = errors.printable(vg.pv_device)
+        plan, data['locked'] = resign.preview(device, sr_uuid, name_label, name_description)
+        data['possible'] = True
+        if plan is not None:
+            _describe(data, plan.lun)
+            _decide(data, plan)
+    except errors.Refused:
+        add_reason(data, errors.current())
+        _describe_what_can_be_read(data, device)
+    return data
+
+
+# Tabs, line ends and the controls U+007F to U+009F; other controls are refused in MGT. Then what breaks or turns round a line
+_MOVES = re.compile(octets.for_user('[\x00-\x1f\x7f\xc2\x80-\xc2\x9f\xe2\x80\xa8-\xe2\x80\xae\xe2\x81\xa6-\xe2\x81\xa9]'))
+
+
+def empty(size):
+    """The data of a LUN of which nothing is known."""
+    return {'sr_uuid': '', 'name_label': '', 'name_description': '', 'vg': '', 'pv_uuid': '', 'size': size, 'possible': False,
+            'locked': False, 'reasons': [], 'copied_from': '', 'device_hint': '', 'copy_of': '', 'report': [], 'vdis': [],
+            'removed': [], 'new': {}, 'writes': []}
+
+
+def add_reason(data, error):
+    """One more reason why it is refused."""
+    data['possible'] = False
+    data['reasons'].append({'code': error.code(), 'sentence': str(error)})
+
+
+def _describe_what_can_be_read(data, device):
+    try:
+        _describe(data, Lun(device, Placement(device)))
+    except errors.Refused:
+        pass
+
+
+def _name(stored):
+    """A name of MGT as Unicode text."""
+    return octets.for_user(mgt.unescaped(stored))
+
+
+def _shown(name):
+    """The name on one line, and with nothing in it that moves a terminal's cursor."""
+    return _MOVES.sub('?', name)
+
+
+def _describe(data, lun):
+    data['name_label'] = _name(lun.mgt.name_label)
+    data['name_description'] = _name(lun.mgt.name_description)
+    data['report'] = list(lun.report)
+    for vdi in lun.order:
+        parent = ''
+        if vdi.parent is not None:
+            parent = vdi.parent.uuid
+        data['vdis'].append({'uuid': vdi.uuid, 'new_uuid': '', 'name_label': _name(vdi.name_label()),
+                             'type': vdi.kind(), 'size': vdi.size(lun.vg), 'parent': parent, 'hidden': vdi.hidden,
+                             'action': '', 'reason': ''})
+
+
+def _decide(data, plan):
+    gone = dict([(vdi.uuid, why) for vdi, why in plan.dropped])
+    for vdi in data['vdis']:
+        if vdi['uuid'] in gone:
+            vdi['action'] = 'drop'
+            vdi['reason'] = gone[vdi['uuid']]
+        else:
+            vdi['action'] = 'keep'
+            vdi['new_uuid'] = plan.uuids[vdi['uuid']]
+    data['report'] = list(plan.report)
+    data['removed'] = [{'lv': name, 'reason': why} for name, why in plan.removed]
+    data['new'] = {'sr_uuid': plan.sr_uuid, 'pv_uuid': plan.pv_uuid}
+    data['writes'] = [{'step': step, 'offset': offset, 'length': length} for step, offset, length in plan.writes()]
+
+
+def as_text(data):
+    """Lines for a person: Unicode text."""
+    lines = ['SR        %s  "%s"' % (data['sr_uuid'] or '-', _shown(data['name_label'])),
+             'PV        %s' % (data['pv_uuid'] or '-'),
+             'size      %d bytes' % data['size']]
+    if data['copied_from']:
+        lines.append('last used on the LUN with SCSI id %s' % data['copied_from'])
+    if data['locked']:
+        lines.append('LOCKED    an interrupted resign will be finished first')
+    for reason in data['reasons']:
+        lines.append('REFUSED   %s: %s' % (reason['code'], reason['sentence']))
+    if data['new']:
+        lines.append('new SR    %s' % data['new']['sr_uuid'])
+        lines.append('new PV    %s' % data['new']['pv_uuid'])
+    for vdi in data['vdis']:
+        lines.append('VDI       %s  %s  %12d  "%s"%s' % (vdi['uuid'], vdi['type'], vdi['size'],
+                                                       _shown(vdi['name_label']), _hidden(vdi)))
+        if vdi['action'] == 'keep':
+            lines.append('   ->     %s' % vdi['new_uuid'])
+        elif vdi['action'] == 'drop':
+            lines.append('   drop   %s' % vdi['reason'])
+    for removed in data['removed']:
+        lines.append('LV        %s\n   drop   %s' % (removed['lv'], removed['reason']))
+    for sentence in data['report']:
+        lines.append('note      %s' % sentence)
+    if data['writes']:
+        total = 0
+        for write in data['writes']:
+            total += write['length']
+        lines.append('%d writes, %d bytes; nothing has been written' % (len(data['writes']), total))
+    return '\n'.join(lines)
+
+
+def _hidden(vdi):
+    if vdi['hidden']:
+        return '  (hidden)'
+    return ''
+
+
+def as_xml(data):
+    """The answer of sr-probe: what lvmoiscsi answers (SRlist, SR, UUID, Devlist, size, name_label), plus <resign>.
+
+    Native str, pure ASCII: characters of names are written as character references.
+    """
+    out = ['<?xml version="1.0" ?>\n<SRlist>\n']
+    if data['sr_uuid']:
+        out.append('<SR>\n')
+        _element(out, 'UUID', data['sr_uuid'])
+        _element(out, 'Devlist', data.get('device', ''))
+        _element(out, 'size', str(data['size']))
+        _element(out, 'name_label', data['name_label'])
+        _element(out, 'name_description', data['name_description'])
+        _element(out, 'pool_metadata_detected', 'false')
+        _resign_element(out, data)
+        out.append('</SR>\n')
+    else:
+        _resign_element(out, data)
+    out.append('</SRlist>\n')
+    return ''.join(out)
+
+
+def _resign_element(out, data):
+    out.append('<resign>\n')
+    _element(out, 'possible', str(data['possible']).lower())
+    _element(out, 'locked', str(data['locked']).lower())
+    for reason in data['reasons']:
+        out.append('<reason code="%s">%s</reason>\n' % (reason['code'], _escape(reason['sentence'])))
+    _element(out, 'copy_of', data['copy_of'])
+    _element(out, 'copied_from', data['copied_from'])
+    for sentence in data['report']:
+        _element(out, 'report', sentence)
+    for vdi in data['vdis']:
+        out.append('<vdi>\n')
+        for name in ('uuid', 'name_label', 'action', 'reason', 'type', 'parent'):
+            _element(out, name, vdi[name])
+        _element(out, 'size', str(vdi['size']))
+        _element(out, 'hidden', str(vdi['hidden']).lower())
+        out.append('</vdi>\n')
+    for removed in data['removed']:
+        out.append('<removed>\n')
+        _element(out, 'lv', removed['lv'])
+        _element(out, 'reason', removed['reason'])
+        out.append('</removed>\n')
+    _element(out, 'writes', str(len(data['writes'])))
+    out.append('</resign>\n')
+
+
+def _element(out, name, value):
+    out.append('<%s>%s</%s>\n' % (name, _escape(value), name))
+
+
+def _escape(value):
+    pieces = []
+    high = 0
+    for char in value:
+        number = ord(char)
+        if 0xd800 <= number < 0xdc00:
+            # the first half of a character, on a Python with 16-bit Unicode
+            high = number
+            continue
+        if high:
+            number = 0x10000 + ((high & 0x3ff) << 10) + (number & 0x3ff)
+            high = 0
+        if char in '&<>"' or number > 126:
+            pieces.append('&#%d;' % number)
+        elif number >= 32:
+            pieces.append(str(char))
+        else:
+            pieces.append(' ')
+    return ''.join(pieces)

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""The xapi plugin, started as xapi starts it: one XML-RPC call in argv, the answer on stdout."""
+from __future__ import unicode_literals
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+try:
+    from xmlrpc import client as xmlrpclib
+except ImportError:
+    import xmlrpclib
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..')
+sys.path.insert(0, os.path.join(ROOT, 'drivers'))
+
+from relvm import __version__  # noqa: E402
+
+# What xapi ships, in its own words: dispatch as packaging of host plugins needs it, and a session that replays answers.
+XENAPIPLUGIN = '''
+import sys
+try:
+    from xmlrpc import client as xmlrpclib
+except ImportError:
+    import xmlrpclib
+import session
+
+
+class Failure(Exception):
+    def __init__(self, code, params):
+        Exception.__init__(self)
+        self.params = [code] + params
+
+
+def dispatch(functions):
+    params, method = xmlrpclib.loads(sys.argv[1])
+    try:
+        answer = {'Status': 'Success', 'Value': functions[method](session.Session(), params[1])}
+    except Failure as failure:
+        answer = {'Status': 'Failure', 'ErrorDescription': failure.params}
+    except Exception as error:
+        answer = {'Status': 'Failure',
+                  'ErrorDescription': ['XENAPI_PLUGIN_FAILURE', method, error.__class__.__name__, str(error)]}
+    sys.stdout.write(xmlrpclib.dumps((answer,), '', True))
+'''
+
+SESSION = '''
+import json
+import os
+
+
+class XenFailure(Exception):
+    def __init__(self, details):
+        Exception.__init__(self)
+        self.details = details
+
+
+class Session:
+    def __init__(self, name=''):
+        self.name = name
+
+    @property
+    def xenapi(self):
+        return self
+
+    def __getattr__(self, name):
+        return Session((self.name + '.' + name).lstrip('.'))
+
+    def __call__(self, *arguments):
+        with open(os.environ['CALLS'], 'a') as calls:
+            calls.write(json.dumps([self.name, arguments]) + '\\n')
+        answer = json.loads(os.environ['ANSWERS'])[self.name]
+        if isinstance(answer, dict) and 'failure' in answer:
+            raise XenFailure(answer['failure'])
+        return answer
+'''
+
+
+class Host(object):
+    """A directory that stands for a host, with the plugin in it and paths that point there."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.calls = str(directory.join('calls'))
+        self.answers = {'host.get_by_uuid': 'this host', 'pool.get_all_records': {'pool': {'master': 'this host'}}}
+        directory.join('inventory').write("PRODUCT_BRAND='XenServer'\nINSTALLATION_UUID='uuid-of-this-host'\n")
+        directory.join('XenAPIPlugin.py').write(XENAPIPLUGIN)
+        directory.join('session.py').write(SESSION)
+        with open(os.path.join(ROOT, 'plugins', 'relvmoiscsi')) as source:
+            text = source.read()
+        for path, place in (('/etc/xensource-inventory', 'inventory'), ('/var/run/relvmoiscsi', 'run')):
+            assert path in text
+            text = text.replace(path, str(directory.join(place)))
+        directory.join('plugin').write(text)
+
+    def run(self, function, **arguments):
+        """(answer's value, None) or (None, failure's words)."""
+        call = xmlrpclib.dumps(('OpaqueRef:session', arguments), str(function))
+        environment = dict(os.environ, CALLS=self.calls, ANSWERS=json.dumps(self.answers),
+                           PYTHONPATH=os.pathsep.join([str(self.directory), os.path.join(ROOT, 'drivers')]))
+        environment = dict((str(key), str(value)) for key, value in environment.items())
+        process = subprocess.Popen([sys.executable, str(self.directory.join('plugin')), call], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, env=environment)
+        out, err = process.communicate()
+        assert (process.returncode, err) == (0, b'')
+        answer = xmlrpclib.loads(out)[0][0]
+        if answer['Status'] == 'Success':
+            return answer['Value'], None
+        return None, answer['ErrorDescription']
+
+    def called(self):
+        if not os.path.exists(self.calls):
+            return []
+        with open(self.calls) as source:
+            return [json.loads(line) for line in source]
+
+
+@pytest.fixture
+def host(tmpdir):
+    return Host(tmpdir)
+
+
+def test_version(host):
+    assert host.run('version') == (__version__, None)
+
+
+def test_check_on_a_host_without_the_driver_has_one_line_for_each_point_that_fails(host):
+    host.answers['SM.get_all_records'] = {}
+    value, failure = host.run('check')
+    assert failure is None
+    answer = json.loads(value)
+    assert answer['ok'] is False
+    assert answer['version'] == __version__
+    assert answer['failures']
+    lines = value.split('\n')
+    for sentence in answer['failures']:
+        assert [line for line in lines if sentence in line] != []
+    assert '"ok": false' in value
+
+
+def test_preview_asks_the_driver_and_answers_json(host):
+    host.answers['SR.probe'] = ('<SRlist><SR><UUID>u</UUID><resign><possible>true</possible><copy_of>o</copy_of>'
+                                '</resign></SR></SRlist>')
+    value, failure = host.run('preview', SCSIid='3600', target='192.0.2.1')
+    assert failure is None
+    answer = json.loads(value)
+    assert (answer['uuid'], answer['possible'], answer['copy_of']) == ('u', True, 'o')
+    assert host.called()[-1] == ['SR.probe', ['this host', {'SCSIid': '3600', 'target': '192.0.2.1'}, 'relvmoiscsi', {}]]
+    assert ['host.get_by_uuid', ['uuid-of-this-host']] in host.called()
+
+
+def test_preview_hands_on_the_drivers_own_failure(host):
+    details = ['SR_BACKEND_FAILURE_107', '', 'The SCSIid parameter is missing or incorrect', '<iscsi-target/>']
+    host.answers['SR.probe'] = {'failure': details}
+    assert host.run('preview', target='192.0.2.1') == (None, details)
+
+
+def test_preview_of_what_is_no_answer(host):
+    host.answers['SR.probe'] = '<other/>'
+    value, failure = host.run('preview', SCSIid='3600')
+    assert failure[0] == 'RELVMOISCSI_PROBE'
+
+
+@pytest.mark.parametrize('function', ['preview', 'attach'])
+def test_a_password_is_refused_and_shows_up_nowhere(host, function):
+    value, failure = host.run(function, SCSIid='3600', chappassword='MARKER')
+    assert failure[0] == 'RELVMOISCSI_ARGUMENTS'
+    assert 'chappassword_secret' in failure[1]
+    assert 'MARKER' not in repr(failure) + repr(host.called())
+
+
+def test_attach_on_a_slave_is_done_by_the_master(host):
+    host.answers['pool.get_all_records'] = {'pool': {'master': 'another host'}}
+    host.answers['host.call_plugin'] = '{"sr": "new"}'
+    assert host.run('attach', SCSIid='3600') == ('{"sr": "new"}', None)
+    assert host.called()[-1] == ['host.call_plugin', ['another host', 'relvmoiscsi', 'attach', {'SCSIid': '3600'}]]
+    assert 'SR.create' not in [name for name, _ in host.called()]
+
+
+def attachable(host):
+    host.answers.update({
+        'SR.get_all_records': {}, 'PBD.get_all_records': {},
+        'SR.create': {'failure': ['SR_BACKEND_FAILURE_1', '', 'The SR has been successfully resigned. Use', '']},
+        'SR.probe': '<SRlist><SR><UUID>new</UUID></SR></SRlist>', 'SR.introduce': 'ref', 'SR.get_PBDs': [],
+        'SR.get_uuid': 'new', 'host.get_all': ['this host'], 'PBD.create': 'pbd', 'PBD.plug': '', 'SR.scan': '',
+        'SR.get_record': {'uuid': 'new', 'name_label': 'Clone', 'other_config': {}}, 'SR.add_to_other_config': '',
+        'SR.get_VDIs': ['vdi'],
+        'VDI.get_record': {'uuid': 'v', 'name_label': 'disk', 'virtual_size': '5', 'is_a_snapshot': False},
+    })
+
+
+def test_attach_on_the_master(host):
+    attachable(host)
+    value, failure = host.run('attach', SCSIid='3600')
+    assert failure is None
+    answer = json.loads(value)
+    assert (answer['sr'], answer['resigned'], [vdi['uuid'] for vdi in answer['vdis']]) == ('new', True, ['v'])
+
+
+def test_a_failed_step_is_named(host):
+    attachable(host)
+    host.answers['SR.probe'] = '<SRlist/>'
+    value, failure = host.run('attach', SCSIid='3600')
+    assert failure[0] == 'RELVMOISCSI_PROBE'
+    assert 'same command again' in failure[1]
+
+
+def test_a_refusal_comes_through_as_it_is(host):
+    attachable(host)
+    details = ['SR_BACKEND_FAILURE_47', '', 'The SR is not available [opterr=/dev/sdb has open journals]', '']
+    host.answers['SR.create'] = {'failure': details}
+    assert host.run('attach', SCSIid='3600') == (None, details)
+
+
+def test_two_attaches_of_one_lun_at_once(host):
+    import fcntl
+    attachable(host)
+    host.directory.mkdir('run')
+    with open(str(host.directory.join('run', 'attach.3600')), 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        value, failure = host.run('attach', SCSIid='3600')
+        assert failure[0] == 'RELVMOISCSI_BUSY'
+        assert host.run('attach', SCSIid='3601')[1] is None
+    assert host.run('attach', SCSIid='3600')[1] is None
+
+
+def test_a_scsi_id_is_no_path(host):
+    attachable(host)
+    assert host.run('attach', SCSIid='../../x')[1] is None
+    assert sorted(entry.basename for entry in host.directory.join('run').listdir()) == ['attach.______x']
