@@ -121,11 +121,11 @@ def _judge_copy(copied_from, options, data=None):
 
 def _resign(path, options):
     from relvm.engine import resign
-    from relvm.formats import lvm
+    from relvm.formats import lvmgroup
     device = blockdev.Device(path)
     try:
         placement = Placement(device)
-        _judge_copy(lvm.copied_from(lvm.VolumeGroup(placement.area.text).pv_device), options)
+        _judge_copy(lvmgroup.copied_from(lvmgroup.VolumeGroup(placement.area.text).pv_device), options)
         result = resign.resign(device, options['--sr-uuid'], _name(options, '--name-label'),
                                _name(options, '--name-description'))
     finally:

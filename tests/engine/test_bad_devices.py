@@ -18,7 +18,7 @@ from fuzz.edit import Editor
 from lvhd import image, reader
 from relvm import cli, errors
 from relvm.engine import blockdev, resign, verify
-from relvm.formats import lvm
+from relvm.formats import lvmgroup
 from relvm.engine.lun import Lun, Placement
 from test_bad_inputs import NEW_SR, resigned, sha256
 
@@ -236,7 +236,7 @@ def test_row_53_original(hint, scsi_id, refused, written, capfd):
     "/dev/disk/by-scsid//sda", "/dev/disk/by-id/scsi-", "/dev/disk/by-scsid/a/b/c", "x/dev/disk/by-scsid/a/sda",
     "/dev/mapper/VG-LV", "a" * 5000])
 def test_row_53_hints_that_name_no_scsi_id(hint):
-    assert lvm.copied_from(str(hint) if str is not bytes else hint.encode("latin-1")) == ""
+    assert lvmgroup.copied_from(str(hint) if str is not bytes else hint.encode("latin-1")) == ""
 
 
 def test_image_is_a_link(written, tmpdir):

@@ -12,7 +12,7 @@ from lvhd import generate, image, policy, reader, shapes
 from lvhd.model import MIB, RAW, Sr, Volume
 from relvm import errors, identity
 from relvm.engine import blockdev
-from relvm.formats import lvm, redolog
+from relvm.formats import lvmgroup, lvmlabel, redolog
 from relvm.engine.lun import Lun, Placement
 from relvm.octets import octets
 from relvm.engine.plan import Plan, padded
@@ -337,11 +337,11 @@ def test_staged_area_and_log_lie_in_spare_room(shape_called):
 def test_staged_bytes_are_an_area_of_their_own(shape_called):
     for name in ('one', 'wrapped_text', 'old_lvm_text'):
         plan = planned(shape_called(name).path)
-        area = lvm.Area(Memory(b'\0' * plan.staged[0] + plan.staged_bytes), *plan.staged)
+        area = lvmlabel.Area(Memory(b'\0' * plan.staged[0] + plan.staged_bytes), *plan.staged)
         assert area.text == plan.staged_text
         assert area.text_crc == plan.log.text_crc == reader.lvm_crc(octets(plan.staged_text))
-        assert lvm.VolumeGroup(area.text).exported
-        assert not lvm.VolumeGroup(plan.final_text).exported
+        assert lvmgroup.VolumeGroup(area.text).exported
+        assert not lvmgroup.VolumeGroup(plan.final_text).exported
 
 
 def test_runs_make_the_new_structures_and_nothing_else(shape_called, tmpdir):

@@ -17,7 +17,7 @@ from luns import devices, expect
 from lvhd import generate, image, reader, vgtext
 from relvm import errors, identity, octets
 from relvm.engine import blockdev, rehearsal, verify
-from relvm.formats import lvm, lvmtext, mgt, redolog, vhd
+from relvm.formats import lvmlabel, lvmtext, mgt, redolog, vhd
 
 SECTOR = 512
 UUID = 'ffffffff-ffff-4fff-8fff-ffffffffff00'
@@ -215,7 +215,7 @@ def test_ring_goes_round(sectors, data):
         if place == size:
             place = SECTOR
     fast = []
-    for offset, count in lvm.ring_pieces(start, length, size):
+    for offset, count in lvmlabel.ring_pieces(start, length, size):
         fast.extend(range(offset, offset + count))
     assert fast == slow
 
@@ -237,13 +237,13 @@ def test_gap_is_found_when_there_is_one(pages, data):
     length = data.draw(st.integers(1, size - SECTOR))
     needed = data.draw(st.integers(513, size))
     reserved = data.draw(st.integers(513, size))
-    ring = Ring(4096, size, lvm.ring_pieces(start, length, size))
+    ring = Ring(4096, size, lvmlabel.ring_pieces(start, length, size))
     taken = ring.pieces + [(0, reserved)]
     whole = (needed + SECTOR - 1) // SECTOR * SECTOR
     free = [page for page in range(4096, 4096 + size - whole + 1, 4096)
             if all(page + whole <= 4096 + low or 4096 + low + count <= page for low, count in taken)]
     try:
-        found = lvm.find_gap(ring, needed, reserved)
+        found = lvmlabel.find_gap(ring, needed, reserved)
     except errors.NoRoomInRing as error:
         assert free == []
         assert error.fields['free'] < whole

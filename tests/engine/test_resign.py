@@ -21,7 +21,7 @@ from lvhd.judges import lvm as real_lvm
 from lvhd.model import MIB, Sr
 from relvm import errors, identity
 from relvm.engine import blockdev, resign
-from relvm.formats import lvm, redolog
+from relvm.formats import lvmgroup, redolog
 from relvm.show import report
 from relvm.engine.lun import Lun, Placement
 from relvm.octets import octets, text
@@ -1023,4 +1023,4 @@ def test_result_is_the_plan(clone):
         assert Lun(device, Placement(device)).vg.text == result.plan.final_text
     finally:
         device.close()
-    assert lvm.VolumeGroup(result.plan.staged_text).exported
+    assert lvmgroup.VolumeGroup(result.plan.staged_text).exported

@@ -8,7 +8,7 @@ import zlib
 import pytest
 
 from relvm import errors
-from relvm.formats import lvm, redolog
+from relvm.formats import lvmlabel, redolog
 
 SECTOR = 512
 SIZE = 64 * 1024
@@ -170,4 +170,4 @@ def test_room(used, free):
     with pytest.raises(errors.NoRoomForLog) as caught:
         redolog.check_room(SIZE, used, free + 1)
     assert (caught.value.fields['free'], caught.value.fields['needed']) == (free, free + 1)
-    assert lvm.ALIGNMENT == 4096
+    assert lvmlabel.ALIGNMENT == 4096

@@ -16,7 +16,7 @@ import xml.dom.minidom
 from fuzz import media
 from relvm import errors
 from relvm.engine import resign, verify
-from relvm.formats import lvm, mgt, vhd
+from relvm.formats import lvmlabel, mgt, vhd
 from relvm.show import jsontext, report
 from relvm.engine.lun import Lun, Placement
 
@@ -32,9 +32,10 @@ def read_limit(text, used, vhds, entries):
     """Bytes that one look at a LUN may read at most.
 
     text: of the metadata text; used: of MGT; vhds: their number; entries: of all their block tables together. What a LUN says beyond
-    lvm.MAX_TEXT, mgt.MAX_USED and vhd.MAX_BAT for each VHD is refused unread.
+    lvmlabel.MAX_TEXT, mgt.MAX_USED and vhd.MAX_BAT for each VHD is refused unread.
     """
-    return FIXED + min(text, lvm.MAX_TEXT) + 1024 + min(used, mgt.MAX_USED) + vhds * (PER_VHD + 512) + 4 * min(entries, vhds * vhd.MAX_BAT)
+    return FIXED + min(text, lvmlabel.MAX_TEXT) + 1024 + min(used, mgt.MAX_USED) + vhds * (PER_VHD + 512) + \
+        4 * min(entries, vhds * vhd.MAX_BAT)
 
 
 def said(error):

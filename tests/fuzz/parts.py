@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 from fuzz import media, mutate, oracle
 from relvm import errors
-from relvm.formats import lvm, lvmtext, mgt, redolog, vhd
+from relvm.formats import lvmgroup, lvmlabel, lvmtext, mgt, redolog, vhd
 from relvm.octets import octets, text
 
 UUIDS = {}
@@ -27,16 +27,16 @@ def label(target, choices):
     mutate.mutate_label(target, choices)
 
     def read():
-        found = lvm.find_label(target.editor.medium.read(0, 4096))
+        found = lvmlabel.find_label(target.editor.medium.read(0, 4096))
         sector = found.switched(found.pv_uuid, found.area)
-        assert lvm.Label(found.sector, sector).same_place(found) and len(sector) == 512
+        assert lvmlabel.Label(found.sector, sector).same_place(found) and len(sector) == 512
     return _outcome(read)
 
 
 def area(target, choices):
     mutate.mutate_area(target, choices)
     sr = target.editor.sr
-    return _outcome(lambda: lvm.Area(media.Device(target.editor.medium, False), sr.area_offset, sr.area_size))
+    return _outcome(lambda: lvmlabel.Area(media.Device(target.editor.medium, False), sr.area_offset, sr.area_size))
 
 
 def metadata_text(target, choices):
@@ -45,9 +45,9 @@ def metadata_text(target, choices):
     string = text(target.text() + b"\0")
 
     def read():
-        vg = lvm.VolumeGroup(string)
-        staged, final = lvm.rewrite(vg, str("AAAAAA-aaaa-bbbb-cccc-dddd-eeee-ffffff"), UUIDS, {}, str("x"))
-        assert lvm.VolumeGroup(staged).exported and not lvm.VolumeGroup(final).exported
+        vg = lvmgroup.VolumeGroup(string)
+        staged, final = lvmgroup.rewrite(vg, str("AAAAAA-aaaa-bbbb-cccc-dddd-eeee-ffffff"), UUIDS, {}, str("x"))
+        assert lvmgroup.VolumeGroup(staged).exported and not lvmgroup.VolumeGroup(final).exported
         for lv in vg.order:
             for offset, length in vg.runs(lv, 0, vg.lv_size(lv)):
                 assert vg.pe_start <= offset and offset + length <= vg.dev_size and length > 0

@@ -35,13 +35,20 @@ TABLE = {
     52: "records of an sr-create that was cut off", 53: "an original"}
 # What no image can show: where its test is
 ELSEWHERE = {
-    9: "host/test_driver.test_a_volume_that_sits_on_the_clone_is_refused_by_name", 10: "host/test_driver.test_a_lun_of_the_pool_is_refused",
-    12: "host/test_driver.test_a_scsi_id_that_the_target_does_not_have", 13: "host/test_driver.test_two_paths_without_multipath_are_one_lun",
-    14: "host/test_driver.test_multipath", 37: "engine/test_blockdev.test_block_device_of_4_kib_sectors",
-    38: "host/test_driver.test_a_host_that_cannot_keep_state_is_refused_before_anything", 40: "host/test_driver.test_refused_on_a_slave",
-    42: "host/test_driver.test_chap_secret_is_nowhere", 43: "engine/test_plan.test_taken_uuids_are_not_chosen",
-    49: "host/test_driver.test_two_luns_of_one_scsi_id_are_refused", 50: "host/test_driver.test_a_volume_that_sits_on_the_clone_is_refused_by_name",
-    52: "host/test_driver.test_left_over_records_of_this_type_are_no_reason_to_refuse"}
+    9: "host/test_driver.test_a_volume_that_sits_on_the_clone_is_refused_by_name",
+    10: "host/test_driver.test_a_lun_of_the_pool_is_refused",
+    12: "host/test_driver.test_a_scsi_id_that_the_target_does_not_have",
+    13: "host/test_driver.test_two_paths_without_multipath_are_one_lun",
+    14: "host/test_driver.test_multipath",
+    37: "engine/test_blockdev.test_block_device_of_4_kib_sectors",
+    38: "host/test_driver.test_a_host_that_cannot_keep_state_is_refused_before_anything",
+    40: "host/test_driver.test_refused_on_a_slave",
+    42: "host/test_driver.test_chap_secret_is_nowhere",
+    43: "engine/test_plan.test_taken_uuids_are_not_chosen",
+    49: "host/test_driver.test_two_luns_of_one_scsi_id_are_refused",
+    50: "host/test_driver.test_a_volume_that_sits_on_the_clone_is_refused_by_name",
+    52: "host/test_driver.test_left_over_records_of_this_type_are_no_reason_to_refuse",
+}
 # Advice that several classes share
 NEW_CLONE = "Make a new clone. If that one is refused as well, the original has the same fault"
 UNKNOWN_OWNER = "Somebody else owns this VG, or a newer LVM wrote it; detach it there, or make a new clone"

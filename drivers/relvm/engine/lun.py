@@ -11,7 +11,8 @@ import re
 from relvm.engine import blockdev
 from relvm import errors
 from relvm import identity
-from relvm.formats import lvm
+from relvm.formats import lvmgroup
+from relvm.formats import lvmlabel
 from relvm.formats import mgt
 from relvm.formats import vhd
 from relvm.octets import octets
@@ -31,7 +32,7 @@ _CBT = re.compile(identity.UUID.pattern + re.escape(CBT_SUFFIX) + r'\Z')
 class Vdi(object):
     """One VDI or inner node.
 
-    uuid, lv (lvm.LogicalVolume), disk (vhd.Disk, None when raw), record (mgt.Record or None), hidden,
+    uuid, lv (lvmgroup.LogicalVolume), disk (vhd.Disk, None when raw), record (mgt.Record or None), hidden,
     parent (Vdi or None), children [Vdi]
     """
 
@@ -68,17 +69,17 @@ class Vdi(object):
 class Placement(object):
     """Where the label says the metadata is. That alone decides what a run does (section 5 of the design).
 
-    label, area (lvm.Area with a live text), staged (True when it is not the standard place), head (the first 4 KiB)
+    label, area (lvmlabel.Area with a live text), staged (True when it is not the standard place), head (the first 4 KiB)
     """
 
     def __init__(self, device):
-        if device.size < 2 * lvm.AREA_OFFSET:
+        if device.size < 2 * lvmlabel.AREA_OFFSET:
             raise errors.NoLabel()
-        self.head = device.read(0, lvm.AREA_OFFSET)
-        self.label = lvm.find_label(self.head)
+        self.head = device.read(0, lvmlabel.AREA_OFFSET)
+        self.label = lvmlabel.find_label(self.head)
         offset, size = self.label.area
-        self.staged = offset != lvm.AREA_OFFSET
-        self.area = lvm.Area(device, offset, size)
+        self.staged = offset != lvmlabel.AREA_OFFSET
+        self.area = lvmlabel.Area(device, offset, size)
         if self.area.empty:
             raise errors.NoVolumeGroup(pv=self.label.pv_uuid)
         if self.area.text.find('\0') != len(self.area.text) - 1:
@@ -89,7 +90,7 @@ class Lun(object):
     """Everything on one LUN.
 
     device, label, area, vg, mgt (mgt.Metadata), mgt_lv, vdis {uuid: Vdi}, order [Vdi],
-    cbt_logs [lvm.LogicalVolume], others [lvm.LogicalVolume] (an administrator's), lost [mgt.Record] (records without an LV),
+    cbt_logs [lvmgroup.LogicalVolume], others [lvmgroup.LogicalVolume] (an administrator's), lost [mgt.Record] (records without an LV),
     report [sentence]
     """
 
@@ -100,7 +101,7 @@ class Lun(object):
         self.label = placement.label
         self.area = placement.area
         self.report = []
-        self.vg = lvm.VolumeGroup(self.area.text)
+        self.vg = lvmgroup.VolumeGroup(self.area.text)
         self._check_volume_group()
         self._sort_volumes()
         self._read_mgt()

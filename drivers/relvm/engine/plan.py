@@ -6,7 +6,8 @@ refused here, before the first write.
 from relvm.engine import blockdev
 from relvm import errors
 from relvm import identity
-from relvm.formats import lvm
+from relvm.formats import lvmgroup
+from relvm.formats import lvmlabel
 from relvm.formats import mgt
 from relvm.formats import redolog
 from relvm.octets import octets
@@ -118,12 +119,12 @@ class Plan(object):
         leave_out.update(dict(self.removed))
         pv_id = identity.new_lvm_id()
         self.pv_uuid = pv_id.replace('-', '')
-        self.staged_text, self.final_text = lvm.rewrite(lun.vg, pv_id, self.uuids, leave_out, DESCRIPTION)
-        reserved = lvm.AREA_HEADER + len(self.final_text)
+        self.staged_text, self.final_text = lvmgroup.rewrite(lun.vg, pv_id, self.uuids, leave_out, DESCRIPTION)
+        reserved = lvmlabel.AREA_HEADER + len(self.final_text)
         if reserved > lun.area.size:
             raise errors.NoRoomInRing(needed=reserved, free=lun.area.size)
-        self.staged = lvm.find_gap(lun.area, lvm.AREA_HEADER + len(self.staged_text), reserved)
-        self.staged_bytes = lvm.render_area(self.staged[0], self.staged[1], self.staged_text)
+        self.staged = lvmlabel.find_gap(lun.area, lvmlabel.AREA_HEADER + len(self.staged_text), reserved)
+        self.staged_bytes = lvmlabel.render_area(self.staged[0], self.staged[1], self.staged_text)
 
     def _render_contents(self, name_label, name_description):
         lun = self.lun
@@ -152,7 +153,7 @@ class Plan(object):
         size = lun.vg.lv_size(lun.mgt_lv)
         if len(lun.mgt_lv.segments) != 1:
             raise errors.BadExtents(lv=mgt.LV_NAME, what='%d segments; one is expected' % len(lun.mgt_lv.segments))
-        self.log = redolog.Log(self.pv_uuid, self.staged, lvm.crc(octets(self.staged_text)), lun.area.size, self.runs)
+        self.log = redolog.Log(self.pv_uuid, self.staged, lvmlabel.crc(octets(self.staged_text)), lun.area.size, self.runs)
         self.log_bytes = self.log.render()
         redolog.check_room(size, lun.mgt.used, len(self.log_bytes))
         self.log_at = lun.vg.runs(lun.mgt_lv, size - len(self.log_bytes), len(self.log_bytes))[0][0]
@@ -168,18 +169,18 @@ class Plan(object):
         """[(step, offset, length)] of every write of the run, in order."""
         found = [('log', self.log_at, len(self.log_bytes)),
                  ('stage', self.staged[0], len(padded(self.staged_bytes))),
-                 ('switch 1', 0, lvm.AREA_OFFSET)]
+                 ('switch 1', 0, lvmlabel.AREA_OFFSET)]
         for offset, length, _ in blockdev.spans(self.runs):
             found.append(('apply', offset, length))
-        found.append(('final', lvm.AREA_OFFSET, lvm.round_up(lvm.AREA_HEADER + len(self.final_text), lvm.SECTOR)))
-        found.append(('switch 2', 0, lvm.AREA_OFFSET))
+        found.append(('final', lvmlabel.AREA_OFFSET, lvmlabel.round_up(lvmlabel.AREA_HEADER + len(self.final_text), lvmlabel.SECTOR)))
+        found.append(('switch 2', 0, lvmlabel.AREA_OFFSET))
         found.append(('clear log', self.log_at + len(self.log_bytes) - redolog.HEAD_SIZE, redolog.HEAD_SIZE))
         return found
 
 
 def padded(data):
     """bytes, zeros added up to a whole sector."""
-    return data + octets('\0') * (-len(data) % lvm.SECTOR)
+    return data + octets('\0') * (-len(data) % lvmlabel.SECTOR)
 
 
 def _never_kept(vdi):

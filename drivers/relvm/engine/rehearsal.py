@@ -9,7 +9,7 @@ only a disk that did not do what it was told can fail.
 import bisect
 
 from relvm import errors
-from relvm.formats import lvm
+from relvm.formats import lvmlabel
 from relvm.engine import verify
 from relvm.engine.lun import Lun
 from relvm.engine.lun import Placement
@@ -75,7 +75,7 @@ class Rehearsal(object):
 def rehearse(device, plan):
     """Raises errors.Unsound when the LUN would not pass its check in the locked state of `plan`."""
     label = plan.lun.label
-    pieces = plan.runs + [(label.sector * lvm.SECTOR, label.switched(plan.pv_uuid, plan.staged)),
+    pieces = plan.runs + [(label.sector * lvmlabel.SECTOR, label.switched(plan.pv_uuid, plan.staged)),
                           (plan.staged[0], plan.staged_bytes)]
     view = Rehearsal(device, pieces)
     locked = Lun(view, Placement(view))

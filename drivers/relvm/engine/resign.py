@@ -22,7 +22,8 @@ import sys
 
 from relvm.engine import blockdev
 from relvm import errors
-from relvm.formats import lvm
+from relvm.formats import lvmgroup
+from relvm.formats import lvmlabel
 from relvm.formats import mgt
 from relvm.formats import redolog
 from relvm.engine import rehearsal
@@ -122,13 +123,13 @@ def recover(device, progress):
     log = find_log(device, placement)
     progress.switched()
     _complete(device, log, progress, None)
-    return lvm.VolumeGroup(placement.area.text).sr_uuid
+    return lvmgroup.VolumeGroup(placement.area.text).sr_uuid
 
 
 def find_log(device, placement):
     """The log that the label of a locked LUN says is in force. Raises errors.UnknownTool when there is none."""
     offset = placement.label.area[0]
-    vg = lvm.VolumeGroup(placement.area.text)
+    vg = lvmgroup.VolumeGroup(placement.area.text)
     if not vg.exported:
         raise errors.UnknownTool(offset=offset, what='the VG there is not locked')
     lv = vg.lvs.get(mgt.LV_NAME)
@@ -165,14 +166,14 @@ def _complete(device, log, progress, plan):
 
         progress.step('final')
         device.step = 'writing the final metadata'
-        final = lvm.render_area(lvm.AREA_OFFSET, log.area_size, lvm.unlocked(locked.vg))
-        device.write(lvm.AREA_OFFSET, padded(final))
+        final = lvmlabel.render_area(lvmlabel.AREA_OFFSET, log.area_size, lvmgroup.unlocked(locked.vg))
+        device.write(lvmlabel.AREA_OFFSET, padded(final))
         device.flush()
 
         progress.step('switch 2')
-        _expect(device, lvm.AREA_OFFSET, final, errors.ChangedWhileLocked)
+        _expect(device, lvmlabel.AREA_OFFSET, final, errors.ChangedWhileLocked)
         now = _locked(device, log, 'switch 2')
-        _switch(device, now, log.pv_uuid, (lvm.AREA_OFFSET, log.area_size), 'switch 2')
+        _switch(device, now, log.pv_uuid, (lvmlabel.AREA_OFFSET, log.area_size), 'switch 2')
 
         progress.step('clear log')
         device.step = 'clearing the log'
@@ -203,11 +204,11 @@ def _switch(device, placement, pv_uuid, area, step):
     """One write of the first 4 KiB in which only the label's sector changes; flush; read back."""
     device.step = step
     sector = placement.label.switched(pv_uuid, area)
-    start = placement.label.sector * lvm.SECTOR
-    device.write(0, placement.head[:start] + sector + placement.head[start + lvm.SECTOR:])
+    start = placement.label.sector * lvmlabel.SECTOR
+    device.write(0, placement.head[:start] + sector + placement.head[start + lvmlabel.SECTOR:])
     device.flush()
     try:
-        found = lvm.find_label(device.read(0, lvm.AREA_OFFSET))
+        found = lvmlabel.find_label(device.read(0, lvmlabel.AREA_OFFSET))
     except errors.ReadFailed:
         _read_failed(device)
     except errors.Refused:

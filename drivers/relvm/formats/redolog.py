@@ -15,7 +15,7 @@ Head:
     32  32  PV UUID that the label carries once this log is in force
     64   8  offset of the staged metadata area on the LUN
     72   8  its size
-    80   4  CRC (lvm.crc) of the staged text
+    80   4  CRC (lvmlabel.crc) of the staged text
     84   8  size of the standard metadata area, which starts at offset 4096
 
 Run: u64 offset on the LUN, u32 length, then so many bytes.
@@ -28,7 +28,8 @@ import struct
 import zlib
 
 from relvm import errors
-from relvm.formats import lvm
+from relvm.formats import lvmgroup
+from relvm.formats import lvmlabel
 from relvm.octets import octets
 from relvm.octets import text
 
@@ -39,7 +40,7 @@ BODY = '<QII32sQQIQ'
 HEAD_SIZE = 512
 RUN = '<QI'
 RUN_HEAD = struct.calcsize(RUN)
-# A log of more was not written here: the largest SR that is resigned (lvm.MAX_TEXT, mgt.MAX_USED) needs less
+# A log of more was not written here: the largest SR that is resigned (lvmlabel.MAX_TEXT, mgt.MAX_USED) needs less
 MAX_LENGTH = 1 << 25
 
 
@@ -64,7 +65,7 @@ class Log(object):
             pieces.append(struct.pack(RUN, offset, len(data)))
             pieces.append(data)
         body = octets('').join(pieces)
-        body += octets('\0') * (-len(body) % lvm.SECTOR)
+        body += octets('\0') * (-len(body) % lvmlabel.SECTOR)
         rest = struct.pack(BODY, len(body), _crc(body), len(self.runs), octets(self.pv_uuid), self.staged[0], self.staged[1],
                            self.text_crc, self.area_size)
         rest += octets('\0') * (HEAD_SIZE - struct.calcsize(HEAD) - len(rest))
@@ -83,7 +84,7 @@ def load(lun_reader, size, device_size):
         return None
     length, checksum, count, pv_uuid, offset, area, text_crc, area_size = \
         struct.unpack(BODY, raw[start:start + struct.calcsize(BODY)])
-    if length % lvm.SECTOR or length > min(size - HEAD_SIZE, MAX_LENGTH):
+    if length % lvmlabel.SECTOR or length > min(size - HEAD_SIZE, MAX_LENGTH):
         return None
     body = octets('')
     if length:
@@ -108,12 +109,12 @@ def load(lun_reader, size, device_size):
 def strays(log, vg, lv):
     """True if a log could change anything but the contents of volumes: a forged one, since none that is written here does.
 
-    vg: the lvm.VolumeGroup of the staged text; lv: its MGT. All that a forged log can still do is to write to the volumes of the
+    vg: the lvmgroup.VolumeGroup of the staged text; lv: its MGT. All that a forged log can still do is to write to the volumes of the
     LUN that it is on, which whoever forged it could do without it.
     """
-    if log.area_size % lvm.SECTOR or lvm.AREA_OFFSET + log.area_size > vg.pe_start:
+    if log.area_size % lvmlabel.SECTOR or lvmlabel.AREA_OFFSET + log.area_size > vg.pe_start:
         return True
-    if lvm.AREA_OFFSET + lvm.round_up(lvm.AREA_HEADER + len(lvm.unlocked(vg)), lvm.SECTOR) > log.staged[0]:
+    if lvmlabel.AREA_OFFSET + lvmlabel.round_up(lvmlabel.AREA_HEADER + len(lvmgroup.unlocked(vg)), lvmlabel.SECTOR) > log.staged[0]:
         return True
     head = vg.runs(lv, vg.lv_size(lv) - HEAD_SIZE, HEAD_SIZE)[0][0]
     places = []
@@ -137,14 +138,14 @@ def strays(log, vg, lv):
 def in_force(log, placement):
     """True if the label says that this log is to be applied. `placement`: a lun.Placement."""
     return (placement.staged and log.pv_uuid == placement.label.pv_uuid and log.staged == placement.label.area and
-            log.text_crc == placement.area.text_crc and log.area_size > lvm.AREA_HEADER and
-            log.staged[0] >= lvm.AREA_OFFSET + lvm.AREA_HEADER and
-            log.staged[0] + log.staged[1] <= lvm.AREA_OFFSET + log.area_size)
+            log.text_crc == placement.area.text_crc and log.area_size > lvmlabel.AREA_HEADER and
+            log.staged[0] >= lvmlabel.AREA_OFFSET + lvmlabel.AREA_HEADER and
+            log.staged[0] + log.staged[1] <= lvmlabel.AREA_OFFSET + log.area_size)
 
 
 def room(size, used):
     """Bytes at the end of the volume that no record uses; 4096 are left to the records."""
-    return max(0, size - lvm.round_up(used, lvm.ALIGNMENT) - lvm.ALIGNMENT)
+    return max(0, size - lvmlabel.round_up(used, lvmlabel.ALIGNMENT) - lvmlabel.ALIGNMENT)
 
 
 def check_room(size, used, needed):

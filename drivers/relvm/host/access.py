@@ -9,19 +9,46 @@ since otherwise nobody ever would.
 import os
 import time
 
-from relvm.host import dom0
 from relvm import errors
+from relvm.engine import resign
+from relvm.host import devices
+from relvm.host import locks
 from relvm.host import smcompat
+from relvm.host.guard import OriginalGuard
 
 # Seconds for a LUN to appear on a session that is there already
 RESCAN_TIMEOUT = 20
 
 
-class Attachment(object):
+class Steps(resign.Progress):
+    """Logs each step with its duration, and lets LVM go on with the original once the LUN does not look like it any more."""
+
+    def __init__(self, lun):
+        self._lun = lun
+        self._name = ''
+        self._since = time.time()
+
+    def step(self, name):
+        self.end()
+        self._name = name
+        self._since = time.time()
+
+    def end(self):
+        """The last step is over."""
+        if self._name:
+            smcompat.log('%s: %s took %.3f s' % (self._lun.scsi_id, self._name, time.time() - self._since))
+        self._name = ''
+
+    def switched(self):
+        self._lun.guard.release()
+
+
+class Access(object):
     """The LUN of one SR object while it is on this host.
 
     path   of its block device, once attached
-    guard  dom0.OriginalGuard, which protects the original while both are visible
+    guard  guard.OriginalGuard, which protects the original while both are visible
+    steps  Steps, which the log gets
     """
 
     def __init__(self, sr, sr_uuid):
@@ -30,6 +57,7 @@ class Attachment(object):
         self.scsi_id = sr.SCSIid
         self.path = ''
         self.guard = None
+        self.steps = Steps(self)
         self.resigned = False
         self._attached = False
         self._lock = None
@@ -42,24 +70,25 @@ class Attachment(object):
 
         Raises subclasses of errors.Refused, or what sm raises. Call detach() in any case.
         """
-        if not dom0.is_scsi_id(self.scsi_id):
+        self.steps.step('attach')
+        if not devices.is_scsi_id(self.scsi_id):
             raise errors.BadSCSIid(scsi_id=self.scsi_id)
-        lock = dom0.lun_lock(self.scsi_id)
+        lock = locks.lun_lock(self.scsi_id)
         lock.acquire()
         self._lock = lock
         left_over = self._forget_dead_run()
-        found = dom0.multipath_map(self.scsi_id)
+        found = devices.multipath_map(self.scsi_id)
         if found and not left_over and not self._flush_empty(found):
             raise errors.MapPresent(scsi_id=self.scsi_id, map=found)
-        self._disks_before = dom0.scsi_disks(self.scsi_id)
+        self._disks_before = devices.scsi_disks(self.scsi_id)
         if left_over:
             self._disks_before = []
-        dom0.write_state(self.scsi_id, [self._iqn, self.sr_uuid, str(int(self._session_was_there))])
-        self.guard = dom0.OriginalGuard(self.scsi_id)
+        locks.write_state(self.scsi_id, [self._iqn, self.sr_uuid, str(int(self._session_was_there))])
+        self.guard = OriginalGuard(self.scsi_id)
         self.guard.start()
         self._attach_iscsi()
         self.path = self.sr.mpathmodule.path(self.scsi_id)
-        dom0.check_device(self.path, self.scsi_id, smcompat.scsiutil.getSCSIid)
+        devices.check_device(self.path, self.scsi_id, smcompat.scsiutil.getSCSIid)
 
     def _flush_empty(self, found):
         """True when the map had neither paths nor anything on it, and is gone now.
@@ -67,19 +96,19 @@ class Attachment(object):
         With several targets sm looks for the LUN behind each of them while it reads the device config: it logs in and out again,
         and multipathd keeps the map that this made.
         """
-        if dom0.slaves(found) or dom0.holders(found):
+        if devices.slaves(found) or devices.holders(found):
             return False
         try:
             self.sr.mpathmodule.reset(self.scsi_id, True)
         except Exception:
             smcompat.log('flushing the map of %s: %s' % (self.scsi_id, smcompat.describe(errors.current())))
-        return not dom0.multipath_map(self.scsi_id)
+        return not devices.multipath_map(self.scsi_id)
 
     def _forget_dead_run(self):
         """Takes back what a run that died on this LUN had left. True if there was one. We hold the lock, so it is dead."""
         smcompat.look_again_for_session(self.sr.iscsi)
         self._session_was_there = bool(self.sr.iscsi.attached)
-        lines = dom0.read_state(self.scsi_id)
+        lines = locks.read_state(self.scsi_id)
         if len(lines) != 3:
             return False
         iqn, sr_uuid, session_was_there = lines
@@ -91,13 +120,13 @@ class Attachment(object):
 
     def _attach_iscsi(self):
         iscsi = self.sr.iscsi
-        if iscsi.attached and not dom0.scsi_disks(self.scsi_id):
+        if iscsi.attached and not devices.scsi_disks(self.scsi_id):
             # the array has presented the clone since the session was made
             iscsi.refresh()
             end = time.time() + RESCAN_TIMEOUT
-            while not dom0.scsi_disks(self.scsi_id) and time.time() < end:
+            while not devices.scsi_disks(self.scsi_id) and time.time() < end:
                 time.sleep(0.1)
-        lock = dom0.session_lock(self._iqn)
+        lock = locks.session_lock(self._iqn)
         lock.acquire()
         # from here on detach() has something to undo: attach counts us before it can fail
         self._attached = True
@@ -114,6 +143,7 @@ class Attachment(object):
 
     def detach(self):
         """Leaves the host as it was found. Never raises: what fails is logged, since the outcome for the LUN is known already."""
+        self.steps.step('detach')
         steps = [self._release_guard]
         if self._attached:
             steps.append(self._detach_iscsi)
@@ -122,6 +152,7 @@ class Attachment(object):
         if self._lock is not None:
             steps.append(self._remove_state)
             steps.append(self._lock.release)
+        steps.append(self.steps.end)
         for step in steps:
             try:
                 step()
@@ -134,12 +165,12 @@ class Attachment(object):
             self.guard.release()
 
     def _detach_iscsi(self):
-        lock = dom0.session_lock(self._iqn)
+        lock = locks.session_lock(self._iqn)
         lock.acquire()
         try:
             try:
                 iscsi = self.sr.iscsi
-                if not dom0.multipath_map(self.scsi_id):
+                if not devices.multipath_map(self.scsi_id):
                     smcompat.without_map(iscsi)
                 if self._session_was_there:
                     iscsi.mpathmodule.reset(self.scsi_id, True)
@@ -153,9 +184,9 @@ class Attachment(object):
 
     def _remove_disks(self):
         """A clone that was not resigned is not left visible: it endangers its original."""
-        for disk in dom0.scsi_disks(self.scsi_id):
-            if disk not in self._disks_before and os.path.exists('%s/block/%s/device/delete' % (dom0.SYS, disk)):
-                dom0.remove_disk(disk)
+        for disk in devices.scsi_disks(self.scsi_id):
+            if disk not in self._disks_before and os.path.exists('%s/block/%s/device/delete' % (devices.SYS, disk)):
+                devices.remove_disk(disk)
 
     def _remove_state(self):
-        dom0.remove_state(self.scsi_id)
+        locks.remove_state(self.scsi_id)

@@ -8,7 +8,7 @@ vhd-util scan. sm's reader of MGT gets a copy of the used part.
 import os
 import tempfile
 
-from relvm.host import dom0
+from relvm.host import locks
 from relvm import errors
 from relvm import identity
 from relvm.host import smcompat
@@ -81,7 +81,7 @@ def _vhds(lun):
 
 def _metadata(lun):
     try:
-        fd, path = tempfile.mkstemp('.mgt', identity.new_uuid(), dom0.RUN_DIR)
+        fd, path = tempfile.mkstemp('.mgt', identity.new_uuid(), locks.RUN_DIR)
     except EnvironmentError:
         smcompat.log('no room for a copy of MGT: sm\'s own reader is not asked')
         return

@@ -20,7 +20,7 @@ The data is a dict of plain values; names are Unicode text, all other text is AS
 import re
 
 from relvm import errors
-from relvm.formats import lvm
+from relvm.formats import lvmgroup
 from relvm.formats import mgt
 from relvm import octets
 from relvm.engine import resign
@@ -34,11 +34,11 @@ def preview(device, sr_uuid, name_label=None, name_description=None):
     try:
         placement = Placement(device)
         data['pv_uuid'] = placement.label.pv_uuid
-        vg = lvm.VolumeGroup(placement.area.text)
+        vg = lvmgroup.VolumeGroup(placement.area.text)
         data['vg'] = vg.name
         data['sr_uuid'] = vg.sr_uuid
         # a path on the LUN holds whatever somebody put there
-        data['copied_from'] = errors.printable(lvm.copied_from(vg.pv_device))
+        data['copied_from'] = errors.printable(lvmgroup.copied_from(vg.pv_device))
         data['device_hint'] = errors.printable(vg.pv_device)
         plan, data['locked'] = resign.preview(device, sr_uuid, name_label, name_description)
         data['possible'] = True

@@ -23,14 +23,14 @@ LUNPERVDI = "LUNperVDI"
 
 if ROOT:
     try:
-        from relvm.host import dom0
+        from relvm.host import devices, locks
     except ImportError:
         pass
     else:
-        for constant in ("DEV", "SYS", "RUN_DIR", "LVM_LOCK_DIR", "LVM_CONF"):
-            path = getattr(dom0, constant, None)
-            if path is not None and not path.startswith(ROOT):
-                setattr(dom0, constant, ROOT + path)
+        for module, constant in ((devices, "DEV"), (devices, "SYS"), (locks, "RUN_DIR"), (locks, "LVM_LOCK_DIR"), (locks, "LVM_CONF")):
+            path = getattr(module, constant)
+            if not path.startswith(ROOT):
+                setattr(module, constant, ROOT + path)
 
 if generation.ERRORS_IN == "SR":
     class SRException(Exception):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-only
-"""relvm.host.dom0: the locks. What it does with devices is in test_driver."""
+"""relvm.host.locks: who holds one, and who does not."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -7,12 +7,12 @@ import os
 import pytest
 
 from relvm import errors
-from relvm.host import dom0
+from relvm.host import locks
 
 
 def test_a_lock_that_somebody_holds(tmpdir):
     path = str(tmpdir.join('V_group'))
-    one, other = dom0.FileLock(path, 'the one'), dom0.FileLock(path, 'an LVM command')
+    one, other = locks.FileLock(path, 'the one'), locks.FileLock(path, 'an LVM command')
     one.acquire()
     assert not other.try_acquire()
     with pytest.raises(errors.LockTimeout) as caught:
@@ -28,7 +28,7 @@ def test_a_lock_that_somebody_holds(tmpdir):
 def test_a_lock_whose_file_is_gone_is_not_held(tmpdir):
     """LVM unlinks its lock files: a lock on one that is no longer there keeps nobody out."""
     path = str(tmpdir.join('V_group'))
-    one, other = dom0.FileLock(path, 'the one'), dom0.FileLock(path, 'the other')
+    one, other = locks.FileLock(path, 'the one'), locks.FileLock(path, 'the other')
     one.acquire()
     os.unlink(path)
     assert other.try_acquire()

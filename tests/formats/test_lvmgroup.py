@@ -1,397 +1,24 @@
 # SPDX-License-Identifier: LGPL-2.1-only
-"""relvm.formats.lvm: label, metadata area, VG, against lvhd's writer and readers and the real storage manager's LUNs."""
+"""relvm.formats.lvmgroup: the VG of a text, against lvhd's reader and the real storage manager's LUNs."""
 from __future__ import absolute_import, division, print_function
 
-import io
 import re
-import struct
 
 import pytest
 
-from luns import damage
-from lvhd import image, lvmdisk, reader, shapes, vgtext
+from lvhd import image, reader, vgtext
 from lvhd.model import MIB, Sr, Volume
 from relvm import errors, identity
-from relvm.formats import lvm
-from relvm.octets import octets, text
+from relvm.formats import lvmgroup
+from relvm.octets import text
 
 SECTOR = 512
 OTHER_ID = 'AAAAAA-bbbb-CCCC-dddd-EEEE-ffff-000000'
 
 
-class Memory(object):
-    """A device whose contents are at hand."""
-
-    def __init__(self, data, size=None):
-        self.data = bytes(data)
-        self.size = size or len(data)
-
-    def read(self, offset, length):
-        assert offset % SECTOR == 0 and length % SECTOR == 0
-        return self.data[offset:offset + length]
-
-    def read_any(self, offset, length):
-        return self.data[offset:offset + length]
-
-
-def metadata_of(path):
-    """The first 11 MiB: label, metadata area."""
-    return Memory(damage.read(path, 0, 22528 * SECTOR), 1 << 40)
-
-
-@pytest.mark.parametrize('data', [b'', b'\0', b'LVM', b'x' * 5000])
-def test_checksum(data):
-    assert lvm.crc(data) == reader.lvm_crc(data) == lvmdisk.crc(data)
-
-
-def test_checksum_of_a_real_label(unpacked):
-    """Calculated here from the polynomial, bit by bit, on what LVM wrote."""
-    sector = damage.read(unpacked['one'], SECTOR, SECTOR)
-    value = 0xf597a6cf
-    for byte in bytearray(sector[20:]):
-        value ^= byte
-        for _ in range(8):
-            value = value >> 1 ^ (0xedb88320 if value & 1 else 0)
-    assert lvm.crc(sector[20:]) == value == struct.unpack('<I', sector[16:20])[0]
-
-
-# Label
-
-
-def label_of(sr, **options):
-    image.settle(sr)
-    return bytearray(b'\0' * SECTOR + lvmdisk.label_sector(sr, **options) + b'\0' * 7 * SECTOR)
-
-
-@pytest.mark.parametrize('extension', [None, 0, 1, 2])
-def test_label(extension):
-    sr = shapes.one(extension=extension)
-    found = lvm.find_label(bytes(label_of(sr)))
-    assert found.sector == 1
-    assert found.pv_uuid == sr.pv_id.replace('-', '')
-    assert found.device_size == sr.pv_size
-    assert found.data_area == (sr.pe_start, 0)
-    assert found.area == (sr.area_offset, sr.area_size)
-
-
-def test_label_of_a_sample(sample):
-    head = damage.read(sample, 0, 4096)
-    found = lvm.find_label(head)
-    label, = reader.read_labels(reader.Device(sample))
-    assert reader.dashed(found.pv_uuid) == label.pv_id
-    assert (found.device_size, [found.data_area], [found.area]) == label[2:5]
-
-
-@pytest.mark.parametrize('extension', [None, 0, 1, 2])
-def test_switched_label_differs_in_nothing_else(extension):
-    sr = shapes.one(extension=extension)
-    head = label_of(sr)
-    # what an LVM of the future might keep in its sector, and bootloader areas of today's
-    head[SECTOR + 400:SECTOR + 408] = b'tomorrow'
-    head[SECTOR:2 * SECTOR] = sealed(head[SECTOR:2 * SECTOR])
-    old = lvm.find_label(bytes(head))
-    new_id = OTHER_ID.replace('-', '')
-    switched = old.switched(new_id, (1 << 20, 8192))
-    assert len(switched) == SECTOR
-    changed = set(at for at in range(SECTOR) if switched[at:at + 1] != old.raw[at:at + 1])
-    assert changed <= set(range(16, 20)) | set(range(32, 64)) | set(range(104, 120)) | set(range(136, 144))
-    device = io.BytesIO(bytes(head[:SECTOR]) + switched + bytes(head[2 * SECTOR:]))
-    seen, = reader.read_labels(reader.Device(device))
-    assert (seen.pv_id, seen.metadata_areas, seen.data_areas) == (OTHER_ID, [(1 << 20, 8192)], [(sr.pe_start, 0)])
-    assert seen.extension == (2, 1)
-    again = lvm.find_label(device.getvalue())
-    assert again.switched(new_id, again.area) == switched
-    if extension == 2:
-        assert again.switched(old.pv_uuid, old.area) == old.raw
-
-
-def test_switched_label_keeps_bootloader_areas_and_a_later_extension():
-    for version, expected in ((1, (2, 1)), (2, (2, 1)), (3, (3, 0))):
-        head = label_of(shapes.one(extension=2))
-        head[SECTOR + 136:SECTOR + 176] = struct.pack('<IIQQQQ', version, 0, 1 << 30, 1 << 20, 0, 0)
-        head[SECTOR:2 * SECTOR] = sealed(head[SECTOR:2 * SECTOR])
-        switched = lvm.find_label(bytes(head)).switched(OTHER_ID.replace('-', ''), (1 << 20, 8192))
-        assert struct.unpack('<IIQQQQ', switched[136:176]) == expected + (1 << 30, 1 << 20, 0, 0)
-
-
-def test_same_place():
-    one = lvm.find_label(bytes(label_of(shapes.one(extension=None))))
-    same = lvm.find_label(bytes(label_of(shapes.one(extension=2))))
-    assert one.raw != same.raw and one.same_place(same)
-    moved = lvm.find_label(bytes(label_of(shapes.one(), area_size=8192)))
-    assert not one.same_place(moved)
-    assert not one.same_place(lvm.find_label(bytes(label_of(shapes.one(pv_id=OTHER_ID)))))
-
-
-def sealed(sector):
-    damage.seal_label(sector)
-    return sector
-
-
-def with_label(edit, seal=True):
-    head = label_of(shapes.one())
-    sector = head[SECTOR:2 * SECTOR]
-    edit(sector)
-    head[SECTOR:2 * SECTOR] = sealed(sector) if seal else sector
-    return bytes(head)
-
-
-def fill(start, value):
-    """Area lists without an end."""
-    def edit(sector):
-        sector[start:SECTOR - 8] = value * ((SECTOR - 8 - start) // 16)
-    return edit
-
-
-AREAS = struct.pack('<QQ', 4096, 8192) * 2 + struct.pack('<QQ', 0, 0)
-
-
-@pytest.mark.parametrize('edit, said', [
-    (damage.put(200, b'x'), 'checksum'),
-    (damage.put(32, b'x'), 'checksum'),
-], ids=['padding', 'id'])
-def test_label_with_a_wrong_checksum(edit, said):
-    with pytest.raises(errors.BadLabel) as caught:
-        lvm.find_label(with_label(edit, False))
-    assert said in str(caught.value)
-
-
-@pytest.mark.parametrize('edit, said', [
-    (damage.put(8, struct.pack('<Q', 2)), 'another sector'),
-    (damage.put(24, b'LVM1 001'), 'LVM1 001'),
-    (damage.put(24, b'\xff\0\r\n    '), 'type'),
-    (damage.put(20, struct.pack('<I', 40)), 'offset 40'),
-    (damage.put(104, AREAS), '2 metadata areas'),
-    (damage.put(104, b'\0' * 32), '0 metadata areas'),
-    (damage.put(72, struct.pack('<QQ', 1 << 20, 0) + AREAS), '3 data areas'),
-    (damage.put(72, b'\0' * 16 + AREAS), '0 data areas'),
-    (fill(72, struct.pack('<QQ', 1, 1)), 'no end'),
-    (fill(104, struct.pack('<QQ', 1, 1)), 'no end'),
-], ids=['sector', 'type', 'odd type', 'header', 'two', 'none', 'data areas', 'no data area', 'endless data', 'endless'])
-def test_label_that_is_not_understood(edit, said):
-    with pytest.raises(errors.BadLabel) as caught:
-        lvm.find_label(with_label(edit))
-    assert said in str(caught.value)
-
-
-@pytest.mark.parametrize('sectors', [[], [0], [2], [3], [0, 1], [1, 3], [0, 1, 2, 3]])
-def test_labels_elsewhere_than_in_sector_1(sectors):
-    sr = image.settle(shapes.one())
-    head = bytearray(8 * SECTOR)
-    for number in sectors:
-        head[number * SECTOR:(number + 1) * SECTOR] = lvmdisk.label_sector(sr, sector=number)
-    with pytest.raises(errors.ManyLabels if sectors else errors.NoLabel) as caught:
-        lvm.find_label(bytes(head))
-    for number in sectors:
-        assert str(number) in str(caught.value)
-
-
-def test_a_label_beyond_the_first_four_sectors_is_none():
-    head = bytearray(8 * SECTOR)
-    head[4 * SECTOR:5 * SECTOR] = lvmdisk.label_sector(image.settle(shapes.one()), sector=4)
-    with pytest.raises(errors.NoLabel):
-        lvm.find_label(bytes(head))
-
-
-# Metadata area
-
-
-def test_area_and_text_wherever_they_are(shape):
-    with reader.Lun(shape.path) as lun:
-        area = lvm.Area(metadata_of(shape.path), lun.area.offset, lun.area.size)
-        assert octets(area.text) == lun.text
-        assert [(lun.area.offset + start, length) for start, length in area.live_pieces()] == lun.text_pieces
-        assert (area.text_offset, area.text_crc) == (lun.area.locations[0][0], lun.area.locations[0][2])
-    assert not area.empty
-
-
-def test_area_of_a_sample(sample):
-    with reader.Lun(sample) as lun:
-        assert octets(lvm.Area(metadata_of(sample), lun.area.offset, lun.area.size).text) == lun.text
-
-
-@pytest.mark.parametrize('offset, length, size, expected', [
-    (512, 100, 4096, [(512, 100)]),
-    (512, 3584, 4096, [(512, 3584)]),
-    (1024, 3584, 4096, [(1024, 3072), (512, 512)]),
-    (3584, 512, 4096, [(3584, 512)]),
-    (3584, 513, 4096, [(3584, 512), (512, 1)]),
-    (4095, 3584, 4096, [(4095, 1), (512, 3583)]),
-])
-def test_ring(offset, length, size, expected):
-    assert lvm.ring_pieces(offset, length, size) == expected
-    start = (offset - 512) // 512 * 512
-    if offset % 512 == 0 and start >= 0:
-        pieces = lvmdisk.ring_pieces(size, offset, b'x' * length)
-        assert [(place, len(data)) for place, data in pieces] == expected
-
-
-def small_area(texts=((b'abc\0', 1024),), size=8192, offset=4096):
-    """A device with a small area that holds texts at offsets; the first is the live one."""
-    device = bytearray(offset + size)
-    locations = []
-    for data, place in texts:
-        locations.append((place, len(data), reader.lvm_crc(data)))
-        for start, piece in lvmdisk.ring_pieces(size, place, data):
-            device[offset + start:offset + start + len(piece)] = piece
-    device[offset:offset + SECTOR] = lvmdisk.area_header(offset, size, locations)
-    return device
-
-
-def read_area(device, offset=4096, size=8192):
-    return lvm.Area(Memory(device), offset, size)
-
-
-@pytest.mark.parametrize('length', [1, 511, 512, 513, 7000, 7680])
-@pytest.mark.parametrize('place', [512, 1024, 4096, 7680])
-def test_text_of_any_length_at_any_place(place, length):
-    data = bytes(bytearray((7 * at) % 251 for at in range(length)))
-    area = read_area(small_area(((data, place),)))
-    assert octets(area.text) == data
-
-
-def test_area_without_text():
-    for texts in ((), ((b'', 1024),)):
-        assert read_area(small_area(texts)).empty
-
-
-@pytest.mark.parametrize('offset, size', [(4097, 8192), (4096, 8191), (4096, 512), (4096, 0), (4096, 8704), (1 << 40, 8192),
-                                          (4096, (1 << 30) + 512), (4096, 1 << 62)])
-def test_area_that_cannot_be_there(offset, size):
-    with pytest.raises(errors.BadArea) as caught:
-        read_area(small_area(), offset, size)
-    assert str(offset) in str(caught.value) and str(size) in str(caught.value)
-
-
-def with_header(edit, seal=damage.seal_area):
-    device = small_area()
-    header = device[4096:4096 + SECTOR]
-    edit(header)
-    seal(header)
-    device[4096:4096 + SECTOR] = header
-    return device
-
-
-@pytest.mark.parametrize('edit, said', [
-    (damage.put(4, b'x'), 'magic'),
-    (damage.put(20, struct.pack('<I', 2)), 'version'),
-    (damage.put(24, struct.pack('<Q', 8192)), 'at 8192'),
-    (damage.put(32, struct.pack('<Q', 4096)), 'size 4096'),
-    (damage.put(40, struct.pack('<Q', 511)), 'text at 511'),
-    (damage.put(40, struct.pack('<Q', 8192)), 'text at 8192'),
-    (damage.put(48, struct.pack('<Q', 8192 - 511)), 'with size 7681'),
-    (damage.put(48, struct.pack('<Q', 3)), 'checksum of the text'),
-    (damage.put(56, b'\xff'), 'checksum of the text'),
-    (damage.put(60, struct.pack('<I', 1)), 'ignored'),
-], ids=['magic', 'version', 'start', 'size', 'before the ring', 'behind it', 'too long', 'short', 'crc', 'ignored'])
-def test_area_header_that_is_not_understood(edit, said):
-    with pytest.raises(errors.BadArea) as caught:
-        read_area(with_header(edit))
-    assert said in str(caught.value)
-
-
-def test_area_header_with_a_wrong_checksum():
-    with pytest.raises(errors.BadArea) as caught:
-        read_area(with_header(damage.put(300, b'x'), damage.nothing))
-    assert 'header checksum' in str(caught.value)
-
-
-def test_text_of_more_than_4_mib():
-    """No SR needs that, and it would have to be held in memory."""
-    size = 6 * MIB
-    with pytest.raises(errors.BadArea) as caught:
-        read_area(small_area(((b'x' * (4 * MIB + 1), 1024),), size), 4096, size)
-    assert '%d bytes' % (4 * MIB + 1) in str(caught.value)
-    assert len(read_area(small_area(((b'x' * 4 * MIB, 1024),), size), 4096, size).text) == 4 * MIB
-
-
-def test_pre_committed_text():
-    with pytest.raises(errors.InterruptedCommand):
-        read_area(small_area(((b'abc\0', 1024), (b'def\0', 2048))))
-
-
-@pytest.mark.parametrize('string', ['a\0', 'x' * 511 + '\0', 'x' * 512, 'x' * 6000 + '\xff\0'])
-def test_rendered_area_reads_back(string):
-    data = lvm.render_area(4096, 8192, string)
-    device = data + b'\0' * (8192 - len(data))
-    seen = reader.read_area(reader.Device(io.BytesIO(b'\0' * 4096 + device)), 4096)
-    assert (seen.size, seen.locations) == (8192, [(512, len(string), reader.lvm_crc(octets(string)), 0)])
-    assert read_area(b'\0' * 4096 + device).text == string
-
-
-# The gap for the staged area
-
-
-class Ring(object):
-    """As much of an Area as find_gap uses."""
-
-    def __init__(self, start, length, size=65536, offset=4096):
-        self.offset = offset
-        self.size = size
-        self._live = lvm.ring_pieces(start, length, size)
-
-    def live_pieces(self):
-        return self._live
-
-
-@pytest.mark.parametrize('start, length, needed, reserved, expected', [
-    # the front is the final text's, the staged area comes on the next page behind it
-    (512, 100, 1000, 1512, (8192, 1024)),
-    (512, 100, 1000, 4096, (8192, 1024)),
-    (512, 100, 1000, 4097, (12288, 1024)),
-    # live text in the way
-    (4096, 100, 4096, 1000, (12288, 4096)),
-    (8191, 100, 4096, 1000, (16384, 4096)),
-    # fits exactly between the reserved front and the live text
-    (12288, 100, 8192, 4096, (8192, 8192)),
-    (12288 - 512, 100, 8192, 4096, (16384, 8192)),
-    (12288, 100, 8193, 4096, (20480, 8704)),
-    # fits exactly between the live text and the end of the area, which is at 69632
-    (1024, 3072, 61440, 1000, (8192, 61440)),
-    # the live text goes round the end, so its head is at the front of the ring
-    (61440, 8192, 4096, 1000, (12288, 4096)),
-    (61440, 8192, 53248, 1000, (12288, 53248)),
-])
-def test_gap(start, length, needed, reserved, expected):
-    ring = Ring(start, length)
-    found = lvm.find_gap(ring, needed, reserved)
-    assert found == expected
-
-
-@pytest.mark.parametrize('start, length, needed, reserved, free', [
-    (1024, 3072, 61441, 1000, 61440),
-    (1024, 3073, 57345, 1000, 57344),
-    (1024, 3072, 57345, 4097, 57344),
-    (61440, 8192, 53249, 1000, 53248),
-    (32768, 28672, 28673, 4096, 28672),
-    (4096, 61440, 512, 1000, 0),
-    (512, 100, 512, 65536, 0),
-])
-def test_no_gap(start, length, needed, reserved, free):
-    with pytest.raises(errors.NoRoomInRing) as caught:
-        lvm.find_gap(Ring(start, length), needed, reserved)
-    assert caught.value.fields['needed'] == lvm.round_up(needed, SECTOR)
-    assert caught.value.fields['free'] == free
-
-
-def test_texts_of_2_4_mib_have_a_gap_wherever_they_are():
-    """The limit that the design states, for the area that sm makes."""
-    size = 22528 * SECTOR - 4096
-    length = 2516582
-    for start in list(range(512, size, 512 * 97)) + [size - 512, size - 1024]:
-        offset, staged = lvm.find_gap(Ring(start, length, size), SECTOR + length, SECTOR + length)
-        assert offset % 4096 == 0
-        assert offset + staged <= 4096 + size
-        for low, count in lvm.ring_pieces(start, length, size) + [(0, SECTOR + length)]:
-            assert offset + staged <= 4096 + low or 4096 + low + count <= offset
-
-
-# The VG
-
-
 def group(path):
     with reader.Lun(path) as lun:
-        return lvm.VolumeGroup(text(lun.text)), lun
+        return lvmgroup.VolumeGroup(text(lun.text)), lun
 
 
 def test_volume_group_is_what_the_reader_sees(shape):
@@ -536,11 +163,11 @@ def changed(old, new, count=1):
 
 
 def test_good_text():
-    vg = lvm.VolumeGroup(GOOD)
+    vg = lvmgroup.VolumeGroup(GOOD)
     assert vg.lvs[LV].segments == [(0, 2, 5), (2, 1, 1)]
     assert not vg.lvs[LV].writable and vg.lvs['MGT'].writable
     assert vg.dev_size == 819200 * SECTOR
-    assert lvm.VolumeGroup(changed('dev_size = 819200\n', '')).dev_size == 22528 * SECTOR + 90 * 4 * MIB
+    assert lvmgroup.VolumeGroup(changed('dev_size = 819200\n', '')).dev_size == 22528 * SECTOR + 90 * 4 * MIB
 
 
 @pytest.mark.parametrize('old, new', [
@@ -560,7 +187,7 @@ def test_good_text():
     ('creation_host = "guest"', 'creation_host = "guest"\nread_ahead = 256\nallocation_policy = "inherit"'),
 ])
 def test_variations_of_a_good_text(old, new):
-    vg = lvm.VolumeGroup(changed(old, new))
+    vg = lvmgroup.VolumeGroup(changed(old, new))
     assert sorted(vg.lvs) == [LV, 'MGT']
 
 
@@ -568,20 +195,20 @@ def test_segments_in_another_order():
     """The order of sections does not matter to LVM either."""
     string = changed('segment1 {\nstart_extent = 0\nextent_count = 2', 'segmentX {\nstart_extent = 0\nextent_count = 2')
     string = string.replace('segment2', 'segment1').replace('segmentX', 'segment2')
-    assert lvm.VolumeGroup(string).lvs[LV].segments == [(0, 2, 5), (2, 1, 1)]
+    assert lvmgroup.VolumeGroup(string).lvs[LV].segments == [(0, 2, 5), (2, 1, 1)]
 
 
 def test_volume_group_without_volumes():
     start = GOOD.index('logical_volumes {')
     end = GOOD.index('}\n# Generated')
-    assert lvm.VolumeGroup(GOOD[:start] + GOOD[end:]).order == []
+    assert lvmgroup.VolumeGroup(GOOD[:start] + GOOD[end:]).order == []
 
 
 def test_exported_and_pv_hint():
-    vg = lvm.VolumeGroup(changed('"WRITE"]', '"WRITE", "EXPORTED"]'))
+    vg = lvmgroup.VolumeGroup(changed('"WRITE"]', '"WRITE", "EXPORTED"]'))
     assert vg.exported
     assert vg.pv_device == '/dev/disk/by-scsid/3600/sda'
-    assert lvm.VolumeGroup(changed('device = "/dev/disk/by-scsid/3600/sda"\n', '')).pv_device == ''
+    assert lvmgroup.VolumeGroup(changed('device = "/dev/disk/by-scsid/3600/sda"\n', '')).pv_device == ''
 
 
 SECOND_PV = 'pv1 {\nid = "dpv111-0000-0000-0000-0000-0000-000009"\ndevice = "/dev/x"\n}\n'
@@ -672,7 +299,7 @@ def test_text_that_is_not_an_sr(error, said, changes):
         assert old in string
         string = string.replace(old, new, 1)
     with pytest.raises(errors.Refused) as caught:
-        lvm.VolumeGroup(string)
+        lvmgroup.VolumeGroup(string)
     assert type(caught.value) is error
     assert said in str(caught.value)
 
@@ -695,7 +322,7 @@ UUIDS = {OLD: NEW, OLD_VDI: NEW_VDI}
 
 
 def test_rewrite_changes_exactly_the_identity():
-    staged, final = lvm.rewrite(lvm.VolumeGroup(GOOD), OTHER_ID, UUIDS, {}, 'why')
+    staged, final = lvmgroup.rewrite(lvmgroup.VolumeGroup(GOOD), OTHER_ID, UUIDS, {}, 'why')
     ids = re.findall('id = "(.*?)"', final)
     assert ids[1] == OTHER_ID
     assert len(set(ids)) == 4
@@ -713,49 +340,49 @@ def test_rewrite_changes_exactly_the_identity():
 
 
 def test_staged_and_final_text_are_understood():
-    staged, final = lvm.rewrite(lvm.VolumeGroup(GOOD), OTHER_ID, UUIDS, {}, '')
-    locked, done = lvm.VolumeGroup(staged), lvm.VolumeGroup(final)
+    staged, final = lvmgroup.rewrite(lvmgroup.VolumeGroup(GOOD), OTHER_ID, UUIDS, {}, '')
+    locked, done = lvmgroup.VolumeGroup(staged), lvmgroup.VolumeGroup(final)
     assert (locked.exported, locked.seqno, done.exported, done.seqno) == (True, 8, False, 9)
     assert locked.sr_uuid == done.sr_uuid == NEW
     assert sorted(done.lvs) == ['LV-' + NEW_VDI, 'MGT']
     assert done.lvs['LV-' + NEW_VDI].segments == [(0, 2, 5), (2, 1, 1)]
-    assert lvm.unlocked(locked) == final
+    assert lvmgroup.unlocked(locked) == final
 
 
 def test_dropped_volumes_are_left_out_and_tags_are_substituted():
     string = changed('["hidden"]', '["hidden", "of-%s", "plain", "other-%s"]' % (OLD_VDI, NEW))
     string = string.replace('seqno = 7', 'seqno = 7\ntags = ["pool-%s"]' % OLD)
-    staged, _ = lvm.rewrite(lvm.VolumeGroup(string), OTHER_ID, UUIDS, {}, '')
-    vg = lvm.VolumeGroup(staged)
+    staged, _ = lvmgroup.rewrite(lvmgroup.VolumeGroup(string), OTHER_ID, UUIDS, {}, '')
+    vg = lvmgroup.VolumeGroup(staged)
     assert vg.lvs['LV-' + NEW_VDI].tags == ['hidden', 'of-' + NEW_VDI, 'plain', 'other-' + NEW]
     assert vg.section.strings('tags') == ['pool-' + NEW]
-    staged, final = lvm.rewrite(lvm.VolumeGroup(string), OTHER_ID, UUIDS, {LV: 'why'}, '')
-    assert sorted(lvm.VolumeGroup(final).lvs) == ['MGT']
+    staged, final = lvmgroup.rewrite(lvmgroup.VolumeGroup(string), OTHER_ID, UUIDS, {LV: 'why'}, '')
+    assert sorted(lvmgroup.VolumeGroup(final).lvs) == ['MGT']
     assert OLD_VDI not in final and NEW_VDI not in final
 
 
 def test_a_text_without_description_gets_none():
-    vg = lvm.VolumeGroup(changed('description = ""\n', ''))
-    assert 'description' not in lvm.rewrite(vg, OTHER_ID, UUIDS, {}, 'why')[1]
+    vg = lvmgroup.VolumeGroup(changed('description = ""\n', ''))
+    assert 'description' not in lvmgroup.rewrite(vg, OTHER_ID, UUIDS, {}, 'why')[1]
 
 
 def test_a_status_that_is_no_list_and_a_flag_of_old_texts():
-    vg = lvm.VolumeGroup(changed('status = ["RESIZEABLE", "READ", "WRITE"]', 'status = "RESIZEABLE"'))
-    staged, final = lvm.rewrite(vg, OTHER_ID, UUIDS, {}, '')
+    vg = lvmgroup.VolumeGroup(changed('status = ["RESIZEABLE", "READ", "WRITE"]', 'status = "RESIZEABLE"'))
+    staged, final = lvmgroup.rewrite(vg, OTHER_ID, UUIDS, {}, '')
     assert 'status = ["RESIZEABLE", "EXPORTED"]' in staged
     assert 'status = ["RESIZEABLE"]' in final
 
 
 def test_a_group_without_status_is_refused():
-    vg = lvm.VolumeGroup(changed('status = ["RESIZEABLE", "READ", "WRITE"]\n', ''))
+    vg = lvmgroup.VolumeGroup(changed('status = ["RESIZEABLE", "READ", "WRITE"]\n', ''))
     with pytest.raises(errors.BadText):
-        lvm.rewrite(vg, OTHER_ID, UUIDS, {}, '')
+        lvmgroup.rewrite(vg, OTHER_ID, UUIDS, {}, '')
 
 
 def test_rewritten_texts_of_every_lvm_keep_their_form(shape):
     """Line by line: what is not an identity stays as the LVM that wrote it has it, comments and indentation included."""
     vg, _ = group(shape.path)
-    _, final = lvm.rewrite(vg, OTHER_ID, {vg.sr_uuid: NEW}, {}, 'why')
+    _, final = lvmgroup.rewrite(vg, OTHER_ID, {vg.sr_uuid: NEW}, {}, 'why')
     before, after = vg.text.split('\n'), final.split('\n')
     assert len(before) == len(after)
     for one, other in zip(before, after):
@@ -788,15 +415,15 @@ def test_rewritten_texts_of_every_lvm_keep_their_form(shape):
     ('[unknown]', ''),
 ])
 def test_copied_from(hint, expected):
-    assert lvm.copied_from(hint) == expected
+    assert lvmgroup.copied_from(hint) == expected
 
 
 def test_device_of_a_sample_names_its_lun(sample):
     vg, _ = group(sample)
-    assert lvm.copied_from(vg.pv_device)
+    assert lvmgroup.copied_from(vg.pv_device)
 
 
 def test_longest_name_of_a_volume():
     sr = Sr(5, volumes=[Volume('L' * 127)])
     image.settle(sr)
-    assert 'L' * 127 in lvm.VolumeGroup(changed('MGT {', 'L' * 127 + ' {')).lvs
+    assert 'L' * 127 in lvmgroup.VolumeGroup(changed('MGT {', 'L' * 127 + ' {')).lvs

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""What the SR drivers of this product have in common, whichever way the LUN comes to the host.
+
+A driver is a subclass of Resigner and of sm's own driver for its transport. Only sr_create (resign) and sr_probe (preview) do
+anything; what they need of the transport is a class like access.Access.
+"""
+
+from relvm import errors
+from relvm import octets
+from relvm.engine import blockdev
+from relvm.engine import resign
+from relvm.engine.lun import Lun
+from relvm.engine.lun import Placement
+from relvm.formats import lvmgroup
+from relvm.host import judges
+from relvm.host import smcompat
+from relvm.show import report
+
+
+class Resigner(object):
+    """The half of a driver that knows resigning. TYPE: the type of the driver; ACCESS: how it reaches its LUN."""
+
+    TYPE = ''
+    ACCESS = None
+
+    def load(self, sr_uuid):
+        """Reads the device config as the plain type does, which also answers the lists of targets and LUNs for an incomplete one."""
+        if self.cmd in ('sr_create', 'sr_probe'):
+            self.guarded(self.transport_load, sr_uuid)
+        else:
+            self.ops_exclusive = []
+
+    def check_request(self):
+        """Raises errors.Refused where no LUN needs to be looked at to say no."""
+        if self.dconf.get('SRmaster') != 'true':
+            raise errors.NotMaster()
+        self._refuse_used_lun()
+
+    def resign(self, lun):
+        """plan, log, switch 1, apply, switch 2: LVM, MGT and the images of the attached LUN get their new identity."""
+        names = self._names()
+        taken = smcompat.known_uuids(self.session)
+        device = blockdev.Device(lun.path)
+        try:
+            self._check_copy(device, lun.guard)
+            resign.resign(device, lun.sr_uuid, names[0], names[1], taken, lun.steps)
+            lun.resigned = True
+        finally:
+            device.close()
+
+    def verify(self, lun):
+        """This host's LVM, vhd-util and sm read the result and agree, or the call fails."""
+        lun.steps.step('verify')
+        judges.agree(_read(lun.path), lun.path)
+
+    def probe(self):
+        """What create() would do, as XML; writes nothing."""
+        return self.guarded(self._probe)
+
+    def _probe(self):
+        sr_uuid = smcompat.util.gen_uuid()
+        data = report.empty(0)
+        try:
+            self._refuse_used_lun()
+        except errors.Refused:
+            # attaching it would disturb whoever uses it
+            report.add_reason(data, errors.current())
+            return report.as_xml(data)
+        lun = self.ACCESS(self, sr_uuid)
+        try:
+            lun.attach()
+            device = blockdev.Device(lun.path, False)
+            try:
+                data = report.preview(device, sr_uuid)
+            finally:
+                device.close()
+        finally:
+            lun.detach()
+        data['device'] = lun.path
+        if data['copied_from'] == self.SCSIid and not data['locked'] and not self._forced():
+            report.add_reason(data, errors.Original(scsi_id=self.SCSIid))
+        if smcompat.known_uuids(self.session).get(data['sr_uuid']) == 'SR':
+            data['copy_of'] = data['sr_uuid']
+        for line in report.as_text(data).split('\n'):
+            smcompat.log('preview: %s' % errors.printable(octets.from_user(line)))
+        return report.as_xml(data)
+
+    def _refuse_used_lun(self):
+        """No SR of this pool may use the LUN, on whichever host, attached or not."""
+        used = smcompat.in_use_by(self.session, self.SCSIid, self.sr_ref)
+        if used:
+            raise errors.InUse(scsi_id=self.SCSIid, sr=used[0], how=used[1])
+
+    def _check_copy(self, device, guard):
+        """The LUN is a copy, not an original, and LVM leaves its original alone until it has its new identity."""
+        placement = Placement(device)
+        vg = lvmgroup.VolumeGroup(placement.area.text)
+        if placement.staged:
+            return
+        if lvmgroup.copied_from(vg.pv_device) == self.SCSIid and not self._forced():
+            raise errors.Original(scsi_id=self.SCSIid)
+        guard.hold(vg.name)
+
+    def _forced(self):
+        return self.dconf.get('force') == 'true'
+
+    def _names(self):
+        """The name and description of the sr-create call, or None for what it did not give."""
+        names = [self.session.xenapi.SR.get_name_label(self.sr_ref), self.session.xenapi.SR.get_name_description(self.sr_ref)]
+        return [name and octets.from_user(name) or None for name in names]
+
+    def guarded(self, function, *arguments):
+        """Calls it; whatever it raises becomes a numbered sm fault that keeps its text and holds no secret."""
+        try:
+            return function(*arguments)
+        except Exception:
+            error = errors.current()
+        if isinstance(error, SystemExit):
+            # up to Python 2.4 it is an Exception
+            raise error
+        smcompat.log('%s: %s' % (self.cmd, smcompat.masked(smcompat.describe(error), smcompat.secrets(self))))
+        raise smcompat.fault(error, smcompat.secrets(self))
+
+    def _unimplemented(self, *arguments):
+        raise smcompat.xs_errors.XenError('Unimplemented')
+
+    delete = attach = detach = scan = update = vdi = replay = content_type = check_sr = _unimplemented
+    attach_from_config = generate_config = _unimplemented
+
+    def after_master_attach(self, uuid):
+        """Nothing was attached, so there is nothing to scan."""
+
+    def cleanup(self):
+        """Nothing was activated."""
+
+
+def _read(path):
+    device = blockdev.Device(path, False)
+    try:
+        return Lun(device, Placement(device))
+    finally:
+        device.close()

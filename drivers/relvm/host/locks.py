@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""The locks of this product on this host, LVM's own lock on a VG name, and the small files that say what a run is about."""
+
+import errno
+import fcntl
+import os
+import re
+import time
+
+from relvm import errors
+from relvm.host.devices import read_line
+
+RUN_DIR = '/var/run/relvmoiscsi'
+LVM_LOCK_DIR = '/var/lock/lvm'
+LVM_CONF = '/etc/lvm/lvm.conf'
+
+# Seconds to wait for any lock, and between two looks
+LOCK_TIMEOUT = 60
+LOOK = 0.01
+
+
+def write_state(name, lines):
+    """Writes a small file of this product; raises errors.HostUnusable when dom0 cannot take it."""
+    path = os.path.join(RUN_DIR, name)
+    try:
+        if not os.path.isdir(RUN_DIR):
+            os.makedirs(RUN_DIR, 448)
+        stream = open(path, 'w')
+        try:
+            stream.write('\n'.join(lines) + '\n')
+            stream.flush()
+            os.fsync(stream.fileno())
+        finally:
+            stream.close()
+    except EnvironmentError:
+        raise errors.HostUnusable(path=path, cause=errors.current().args[-1])
+    return path
+
+
+def read_state(name):
+    """Its lines, or []."""
+    return read_line(os.path.join(RUN_DIR, name)).split('\n')
+
+
+def remove_state(name):
+    """No error when there is none."""
+    try:
+        os.unlink(os.path.join(RUN_DIR, name))
+    except OSError:
+        if errors.current().errno != errno.ENOENT:
+            raise
+
+
+class FileLock(object):
+    """An exclusive flock on a file, taken the way LVM takes its own: opened with O_CREAT|O_APPEND|O_RDWR, and when the file was
+    unlinked while we waited, once more. The kernel drops it when the process ends."""
+
+    def __init__(self, path, what):
+        self.path = path
+        self.what = what
+        self.fd = -1
+
+    def try_acquire(self):
+        """True when it is held now."""
+        if self.fd >= 0:
+            return True
+        try:
+            fd = os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 511)
+        except OSError:
+            raise errors.HostUnusable(path=self.path, cause=errors.current().args[-1])
+        # a command that is started later must not inherit the lock
+        fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.fcntl(fd, fcntl.F_GETFD) | fcntl.FD_CLOEXEC)
+        held = False
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held = os.path.exists(self.path) and os.path.samestat(os.fstat(fd), os.stat(self.path))
+            except EnvironmentError:
+                if errors.current().errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EINTR, errno.ENOENT):
+                    raise
+        finally:
+            if not held:
+                os.close(fd)
+        if held:
+            self.fd = fd
+        return held
+
+    def acquire(self, timeout=None):
+        """Waits; raises errors.LockTimeout."""
+        if timeout is None:
+            timeout = LOCK_TIMEOUT
+        end = time.time() + timeout
+        while not self.try_acquire():
+            if time.time() > end:
+                raise errors.LockTimeout(seconds=timeout, what=self.what)
+            time.sleep(LOOK)
+
+    def release(self):
+        """No error when it is not held."""
+        if self.fd >= 0:
+            fd, self.fd = self.fd, -1
+            os.close(fd)
+
+
+def lun_lock(scsi_id):
+    """The lock that lets one resign at a time work on a LUN on this host."""
+    write_state('.writable', [])
+    return FileLock(os.path.join(RUN_DIR, scsi_id + '.lock'), 'another resign of the LUN %s' % scsi_id)
+
+
+def session_lock(iqn):
+    """The lock under which this product changes sm's list of users of an iSCSI session; sm itself takes none for sr-create."""
+    write_state('.writable', [])
+    return FileLock(os.path.join(RUN_DIR, 'session-' + re.sub('[^A-Za-z0-9_.:-]', '_', iqn) + '.lock'),
+                    'another resign that uses the target %s' % iqn)
+
+
+def vg_lock(vg_name):
+    """LVM's own lock on a VG name: while it is held, every LVM command of this host that uses a VG of that name waits."""
+    return FileLock(os.path.join(lvm_lock_dir(), 'V_' + vg_name), 'an LVM command that uses the VG %s' % vg_name)
+
+
+def lvm_lock_dir():
+    """LVM's locking_dir: what lvm.conf says, otherwise the usual one."""
+    configured = re.search(r'^[ \t]*locking_dir[ \t]*=[ \t]*"([^"]+)"', read_line(LVM_CONF), re.M)
+    if configured and os.path.isdir(configured.group(1)):
+        return configured.group(1)
+    return LVM_LOCK_DIR
