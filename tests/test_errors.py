@@ -154,13 +154,13 @@ def test_the_numbers_are_those_of_a_real_sm():
     assert dict((name, codes.get(name)) for name in SM_FAULTS) == SM_FAULTS
 
 
-# In the README
+# In the documents
 
-def test_readme_has_the_reasons_as_the_code_has_them():
+def test_the_table_has_the_reasons_as_the_code_has_them():
     """mk/reasons --write brings it up to date."""
-    with io.open(os.path.join(TOP, 'README.md'), encoding='utf-8') as stream:
-        readme = stream.read()
-    found = re.findall('<!-- reasons -->\n(.*?)<!-- /reasons -->', readme, re.DOTALL)
+    with io.open(os.path.join(TOP, 'docs', 'reasons.md'), encoding='utf-8') as stream:
+        page = stream.read()
+    found = re.findall('<!-- reasons -->\n(.*?)<!-- /reasons -->', page, re.DOTALL)
     assert len(found) == 1
     listed = re.findall(r'^\| `(\w+)` \| (\d+) \|', found[0], re.MULTILINE)
     assert sorted(listed) == [(cls.__name__, str(SM_FAULTS[cls.sm_error])) for cls in errors.reasons()]

@@ -11,7 +11,8 @@ import pytest
 DRIVERS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'drivers')
 PACKAGE = os.path.join(DRIVERS, 'relvm')
 # From the top down; what stands in one line does not know each other
-STOREYS = (('__main__',), ('cli',), ('pool', 'install'), ('host',), ('show',), ('engine',), ('formats',), ('errors', 'identity', 'octets', '__init__'))
+STOREYS = (('__main__',), ('cli',), ('pool', 'install'), ('host',), ('show',), ('engine',), ('formats',),
+           ('errors', 'identity', 'octets', '__init__'))
 MAX_LINES = 460
 
 
