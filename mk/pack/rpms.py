@@ -42,7 +42,7 @@ def stage(files: list[File], root: Path, epoch: int) -> None:
             path.chmod(0o755)
 
 
-def build(spec: str, files: list[File], target: Target, epoch: int, out: Path) -> Path:
+def build(spec: str, files: list[File], target: Target, epoch: int, out: Path, maintainer: str) -> Path:
     """Builds one noarch RPM from the text of a spec file and puts it into `out`. Returns its path."""
     with tempfile.TemporaryDirectory(prefix='relvmoiscsi-rpm-') as scratch:
         top = Path(scratch)
@@ -60,7 +60,7 @@ def build(spec: str, files: list[File], target: Target, epoch: int, out: Path) -
             '_binary_payload': 'w9.gzdio', '_binary_filedigest_algorithm': target.digest,
             '_source_filedigest_algorithm': target.digest, '_build_id_links': 'none',
             '__os_install_post': '%{nil}', 'debug_package': '%{nil}',
-            'vendor': 'relvmoiscsi project', 'packager': 'relvmoiscsi project',
+            'vendor': 'relvmoiscsi project', 'packager': maintainer,
         }
         words = [word for name, value in defines.items() for word in ('--define', f'{name} {value}')]
         run('rpmbuild', '-bb', '--quiet', '--nodeps', '--target', 'noarch', *words, top / 'package.spec',
@@ -86,12 +86,14 @@ def payload(tree: Tree, target: Target, out: Path) -> Path:
     }
     if target.file_triggers:
         values['FILE_TRIGGERS'] = template.fill('file-triggers.spec', **values)
-    return build(template.fill('relvmoiscsi.spec', **values), files, target, tree.epoch(), out)
+    return build(template.fill('relvmoiscsi.spec', **values), files, target, tree.epoch(), out, tree.maintainer())
 
 
 def _file_list(files: list[File]) -> str:
     """The %files section: every path by name, and the directories that no other package owns."""
-    lines = [f'%dir {SM_DIR}/relvm', '%dir /usr/share/doc/relvmoiscsi']
+    package = f'{SM_DIR}/relvm'
+    wings = {os.path.dirname(file.path) for file in files if file.path.startswith(f'{package}/')}
+    lines = [f'%dir {place}' for place in sorted(wings | {package})] + ['%dir /usr/share/doc/relvmoiscsi']
     for file in files:
         lines.append(f'%doc {file.path}' if file.path.startswith('/usr/share/doc') else file.path)
     return '\n'.join(lines)

@@ -33,12 +33,20 @@ class Tree:
         self.root = root
 
     def version(self) -> str:
-        """`__version__` of the relvm package, read without running it."""
+        """`__version__` of the relvm package."""
+        return self._constant('__version__')
+
+    def maintainer(self) -> str:
+        """Who gets reports."""
+        return self._constant('MAINTAINER')
+
+    def _constant(self, name: str) -> str:
+        """A constant of the relvm package, read without running it."""
         source = (self.root / 'drivers/relvm/__init__.py').read_text()
         for node in ast.parse(source).body:
-            if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', '') == '__version__':
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', '') == name:
                 return ast.literal_eval(node.value)
-        raise ValueError('drivers/relvm/__init__.py has no __version__')
+        raise ValueError(f'drivers/relvm/__init__.py has no {name}')
 
     def epoch(self) -> int:
         """Seconds since 1970 for every date in what is built: SOURCE_DATE_EPOCH, else that of the last commit, else

@@ -84,8 +84,8 @@ def write(tree: Tree, target: Target, rpm: Path, image: Path, key: Key | None) -
             'OBSOLETES_CONTROL': '\n'.join(f'Obsoletes: control-{old}' for old, _ in replaced),
         }
         precheck = File(f'/var/update/{identity}/precheck', template.fill('precheck.sh', **values).encode(), 0o755)
-        rpms.build(template.fill('update.spec', **values), [], target, epoch, packages)
-        rpms.build(template.fill('control.spec', **values), [precheck], target, epoch, packages)
+        rpms.build(template.fill('update.spec', **values), [], target, epoch, packages, tree.maintainer())
+        rpms.build(template.fill('control.spec', **values), [precheck], target, epoch, packages, tree.maintainer())
         (directory / 'update.xml').write_text(xml + '\n')
         (directory / 'install.sh').write_bytes(tree.install_script())
         (directory / 'install.sh').chmod(0o755)

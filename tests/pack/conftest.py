@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from built import ROOT, UPDATES, Pack, build, copy_tree, new_host, volume
 from providers import Providers
@@ -20,12 +22,27 @@ def newer(tmp_path_factory, pack) -> Pack:
     """The next version, which knows that the first one was published: one module more, one less."""
     source = copy_tree(tmp_path_factory.mktemp('newer') / 'tree')
     init = source / 'drivers/relvm/__init__.py'
-    init.write_text(init.read_text().replace("'1.0.0'", "'1.0.1'"))
+    init.write_text(init.read_text().replace("'1.1.0'", "'1.1.1'"))
     (source / 'drivers/relvm/show/jsontext.py').rename(source / 'drivers/relvm/show/jsontext2.py')
     with open(source / 'mk/releases', 'a') as releases:
-        releases.writelines(f'{key} 1.0.0 {volume(pack.iso(key))[1].lower()}\n' for key in UPDATES)
+        releases.writelines(f'{key} 1.1.0 {volume(pack.iso(key))[1].lower()}\n' for key in UPDATES)
     out = tmp_path_factory.mktemp('newer-pack')
     build(source, 'iso', out)
+    return Pack(out, source)
+
+
+@pytest.fixture(scope='session')
+def older(tmp_path_factory) -> Pack:
+    """As 1.0.0 was laid out: all modules in one folder."""
+    source = copy_tree(tmp_path_factory.mktemp('older') / 'tree')
+    package = source / 'drivers/relvm'
+    shutil.rmtree(package)
+    package.mkdir()
+    (package / '__init__.py').write_text("__version__ = '1.0.0'\nMAINTAINER = 'nobody'\n")
+    for name in ('attach', 'attachment', 'blockdev', 'dom0', 'errors', 'lvm', 'mgt', 'octets', 'smcompat', 'vhd'):
+        (package / f'{name}.py').write_text(f'# {name} of 1.0.0\n')
+    out = tmp_path_factory.mktemp('older-pack')
+    build(source, 'rpm', out)
     return Pack(out, source)
 
 

@@ -38,7 +38,7 @@ def test_layout_of_the_pack(pack, unpacked):
     for name in ('install', 'install.sh'):
         assert os.access(unpacked['el5'] / name, os.X_OK)
     assert (unpacked['el5'] / rpm).read_bytes() == pack.rpm('el5').read_bytes()
-    assert volume(pack.iso('el5')) == ('relvmoiscsi 1.0.0', 'RELVMOISCSI PROJECT')
+    assert volume(pack.iso('el5')) == ('relvmoiscsi 1.1.0', 'RELVMOISCSI PROJECT')
 
 
 def test_descriptions_of_the_pack(pack, unpacked):
@@ -69,12 +69,12 @@ def test_install_script_knows_the_packs_name(unpacked):
 def test_layout_of_the_update(pack, unpacked, key):
     files = names(unpacked[key])
     assert [name for name in files if name.endswith('.rpm')] == [
-        f'Packages/{name}-1.0.0-1.{key}.noarch.rpm'
-        for name in ('control-relvmoiscsi-1_0_0', 'relvmoiscsi', 'update-relvmoiscsi-1_0_0')]
+        f'Packages/{name}-1.1.0-1.{key}.noarch.rpm'
+        for name in ('control-relvmoiscsi-1_1_0', 'relvmoiscsi', 'update-relvmoiscsi-1_1_0')]
     rest = [name for name in files if not name.startswith(('Packages/', 'repodata/'))]
     assert rest == ['install.sh', 'update.xml']
     identity = ElementTree.parse(unpacked[key] / 'update.xml').getroot().get('uuid')
-    assert volume(pack.iso(key)) == ('relvmoiscsi-1_0_0', identity.upper())
+    assert volume(pack.iso(key)) == ('relvmoiscsi-1_1_0', identity.upper())
     assert (unpacked[key] / 'Packages' / pack.rpm(key).name).read_bytes() == pack.rpm(key).read_bytes()
 
 
@@ -83,7 +83,7 @@ def test_description_of_the_update(pack, unpacked, key):
     validate('update.rng', unpacked[key] / 'update.xml')
     update = ElementTree.parse(unpacked[key] / 'update.xml').getroot()
     assert update.get('after-apply-guidance') == 'restartXAPI'
-    assert update.get('control') == 'control-relvmoiscsi-1_0_0'
+    assert update.get('control') == 'control-relvmoiscsi-1_1_0'
     assert update.get('key') is None
     size = subprocess.run(['rpm', '-qp', '--qf', '%{SIZE}', pack.rpm(key)], capture_output=True, text=True, check=True).stdout
     assert update.get('installation-size') == size

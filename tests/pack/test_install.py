@@ -78,7 +78,7 @@ def test_the_supplemental_pack_installs_itself(site, pack, program, words):
     media = site.media(pack, 'el5')
     done = site.run(*words, program=program)
     assert (done.returncode, done.stderr) == (0, '')
-    assert site.version() == '1.0.0-1.el5'
+    assert site.version() == '1.1.0-1.el5'
     assert 'xe-toolstack-restart' in done.stdout
     for name in ('XS-REPOSITORY', 'XS-PACKAGES'):
         assert site.host.read(f'{RECORD}/{name}') == (media / name).read_text()
@@ -105,7 +105,7 @@ def test_started_from_elsewhere_and_under_another_shell(site, pack):
     site.host.write('/root/xe.json', json.dumps(site.state))
     for shell in ('bash', 'dash'):
         done = site.host.run('sh', '-c', f'cd /usr && {shell} {MEDIA}/install.sh')
-        assert (done.stderr, site.version()) == ('', '1.0.0-1.el5')
+        assert (done.stderr, site.version()) == ('', '1.1.0-1.el5')
 
 
 @on('6.5')
@@ -133,7 +133,7 @@ def test_the_toolstack_is_restarted_only_when_asked(site, pack):
 def test_from_an_update_image(site, pack):
     site.media(pack, 'xs8')
     assert site.run().returncode == 0
-    assert site.version() == '1.0.0-1.xs8'
+    assert site.version() == '1.1.0-1.xs8'
     assert site.log() == []
     assert site.run('--uninstall').returncode == 0
     assert site.files() == site.clean
@@ -148,7 +148,7 @@ def test_what_xapi_applied_is_removed_as_a_whole(site, pack):
     assert [name for name in site.files() if name.startswith('/var/update/applied/')]
     done = site.run('--uninstall')
     assert done.returncode == 0
-    for name in ('relvmoiscsi ', 'control-relvmoiscsi-1_0_0', 'update-relvmoiscsi-1_0_0'):
+    for name in ('relvmoiscsi ', 'control-relvmoiscsi-1_1_0', 'update-relvmoiscsi-1_1_0'):
         assert name in done.stdout
     assert site.files() == before
 
@@ -162,11 +162,11 @@ def test_the_right_package_is_chosen_from_all(site, pack, request):
     expected = {'6.5': ('el5', 'el7'), '7.0': ('el7',), '8.2': ('el7',), '8.3': ('xs8',), 'sm4': ('xs9',)}[release]
     check = site.run('--check')
     assert (check.returncode, check.stderr) == (0, '')
-    assert [key for key in expected if f'relvmoiscsi-1.0.0-1.{key}.noarch.rpm fits this host.\n' in check.stdout]
+    assert [key for key in expected if f'relvmoiscsi-1.1.0-1.{key}.noarch.rpm fits this host.\n' in check.stdout]
     assert 'Installed: nothing' in check.stdout
     assert site.files() == site.clean
     assert site.run().returncode == 0
-    assert site.version() in [f'1.0.0-1.{key}' for key in expected]
+    assert site.version() in [f'1.1.0-1.{key}' for key in expected]
     assert f'Installed: relvmoiscsi-{site.version()}' in site.run('--check').stdout
 
 
@@ -176,9 +176,9 @@ def test_an_rpm_too_old_for_the_newer_package_takes_the_other(site, pack):
     shutil.copytree(pack.out, site.host.path(MEDIA))
     shutil.copy(ROOT / 'install.sh', site.host.path(MEDIA))
     site.host.write('/usr/local/bin/rpm', '#!/bin/sh\ncase "$*" in *-U*.el7.*) echo "error: Failed dependencies:\n'
-                    '\trpmlib(FileDigests) <= 4.6.0-1 is needed by relvmoiscsi-1.0.0-1.el7.noarch" >&2; exit 1;; esac\n'
+                    '\trpmlib(FileDigests) <= 4.6.0-1 is needed by relvmoiscsi-1.1.0-1.el7.noarch" >&2; exit 1;; esac\n'
                     'exec /usr/bin/rpm --force-debian "$@"\n', 0o755)
-    assert 'relvmoiscsi-1.0.0-1.el5.noarch.rpm fits' in site.run('--check').stdout
+    assert 'relvmoiscsi-1.1.0-1.el5.noarch.rpm fits' in site.run('--check').stdout
 
 
 @on('8.2', '8.3', 'sm4')
@@ -235,7 +235,7 @@ def test_an_older_package_does_not_replace_a_newer_one(site, pack, newer):
     done = site.run()
     assert done.returncode == 1
     assert 'newer' in done.stderr
-    assert site.version() == '1.0.1-1.xs8'
+    assert site.version() == '1.1.1-1.xs8'
 
 
 @on('8.3')
@@ -243,7 +243,7 @@ def test_upgrade(site, pack, newer):
     site.host.rpm('-U', pack.rpm('xs8'))
     site.media(newer, 'xs8')
     assert site.run().returncode == 0
-    assert site.version() == '1.0.1-1.xs8'
+    assert site.version() == '1.1.1-1.xs8'
 
 
 @on('8.3')
@@ -274,7 +274,7 @@ def test_pool_without_updates_prints_commands_that_work(site, pack):
     site.host.write('/usr/local/bin/scp', '#!/bin/sh\nfor last; do :; done\nplace=${last#*:}\nwhile [ $# -gt 1 ]; do\n'
                     'cp "$1" "$place"; shift\ndone\n', 0o755)
     site.host.run('sh', '-ec', '\n'.join(commands[:3]))
-    assert site.version() == '1.0.0-1.el5'
+    assert site.version() == '1.1.0-1.el5'
     assert site.host.read(f'{RECORD}/XS-REPOSITORY')
 
 

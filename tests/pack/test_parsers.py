@@ -77,7 +77,7 @@ def test_python_libs_reads_the_pack(pack, tmp_path, checkout):
     data = pack.rpm('el5').read_bytes()
     assert found['packages'] == [
         ['RPMPackage', 'relvmoiscsi', pack.rpm('el5').name, len(data), hashlib.md5(data).hexdigest(), '-U']]
-    assert (found['identifier'], found['version'], found['product']) == ('relvm:relvmoiscsi', '1.0.0-1', 'XCP')
+    assert (found['identifier'], found['version'], found['product']) == ('relvm:relvmoiscsi', '1.1.0-1', 'XCP')
     assert found['description'] == 'Resigning of cloned LVM over iSCSI storage repositories'
     assert [(need['originator'], need['name'], need['test'], need['version']) for need in found['requires']] == [
         ('xcp', 'main', 'ge', '1.9.0')]
@@ -107,8 +107,8 @@ def test_host_installer_reads_the_images(pack, tmp_path, checkout):
     for key in ('el7', 'xs8', 'xs9'):
         found = installer(checkout, unpack(pack.iso(key), tmp_path / key), tmp_path)
         assert len(found) == 1
-        assert (found[0]['class'], found[0]['identifier'], found[0]['problems']) == ('UpdateYumRepository', 'relvmoiscsi-1_0_0', [])
-        assert found[0]['targets'] == ['control-relvmoiscsi-1_0_0', 'update-relvmoiscsi-1_0_0']
+        assert (found[0]['class'], found[0]['identifier'], found[0]['problems']) == ('UpdateYumRepository', 'relvmoiscsi-1_1_0', [])
+        assert found[0]['targets'] == ['control-relvmoiscsi-1_1_0', 'update-relvmoiscsi-1_1_0']
         assert sorted(found[0]['packages']) == [
-            f'{name}-1.0.0-1.{key}.noarch.rpm'
-            for name in ('control-relvmoiscsi-1_0_0', 'relvmoiscsi', 'update-relvmoiscsi-1_0_0')]
+            f'{name}-1.1.0-1.{key}.noarch.rpm'
+            for name in ('control-relvmoiscsi-1_1_0', 'relvmoiscsi', 'update-relvmoiscsi-1_1_0')]

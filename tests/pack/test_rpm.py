@@ -40,9 +40,24 @@ def leave_bytecode(host) -> None:
     """What Python 2 and 3 leave behind when they import the modules."""
     for name in ('RELVMoISCSISR.pyc', 'RELVMoISCSISR.pyo', 'relvm/errors.pyc', 'relvm/errors.pyo',
                  '__pycache__/RELVMoISCSISR.cpython-36.pyc', 'relvm/__pycache__/errors.cpython-36.opt-1.pyc',
-                 'relvm/__pycache__/errors.cpython-312.pyc'):
+                 'relvm/__pycache__/errors.cpython-312.pyc', 'relvm/formats/vhd.pyc', 'relvm/host/__pycache__/locks.cpython-36.pyc'):
         host.write(f'/opt/xensource/sm/{name}', 'bytecode')
     host.write('/var/run/relvmoiscsi/attach.3600', '')
+
+
+@each_release
+def test_an_upgrade_from_the_old_layout_leaves_no_old_file(host, providers, pack, older, key, release):
+    prepared(host, providers, release)
+    silent(host.rpm('-U', older.rpm(key)))
+    for name in ('lvm.pyc', 'lvm.pyo', '__pycache__/lvm.cpython-36.pyc', 'attachment.pyc'):
+        host.write(f'/opt/xensource/sm/relvm/{name}', 'bytecode')
+    silent(host.rpm('-U', pack.rpm(key)))
+    upgraded = host.files()
+    assert '/opt/xensource/sm/relvm/lvm.py' not in upgraded and '/opt/xensource/sm/relvm/formats/lvmlabel.py' in upgraded
+    assert not [name for name in upgraded if name.endswith(('.pyc', '.pyo', '__pycache__'))]
+    silent(host.rpm('-e', 'relvmoiscsi'))
+    silent(host.rpm('-i', pack.rpm(key)))
+    assert host.files() == upgraded
 
 
 @each_release
@@ -68,7 +83,7 @@ def test_install_upgrade_reinstall_erase(host, providers, pack, newer, key, rele
 
     leave_bytecode(host)
     silent(host.rpm('-U', newer.rpm(key)))
-    assert host.run('rpm', '-q', 'relvmoiscsi').stdout.startswith('relvmoiscsi-1.0.1-1')
+    assert host.run('rpm', '-q', 'relvmoiscsi').stdout.startswith('relvmoiscsi-1.1.1-1')
     assert host.read('/opt/xensource/sm/relvm/show/jsontext.py') is None
     assert host.read('/opt/xensource/sm/relvm/show/jsontext2.py')
     assert not [name for name in host.files() if name.endswith(('.pyc', '.pyo', '__pycache__'))], 'bytecode of the old version'

@@ -80,14 +80,14 @@ def test_apply_upgrade_and_erase(host, pool, providers, pack, newer, key, releas
     before = prepared(host, providers, release)
     update = pool.insert(pack.iso(key))
     pool.apply()
-    assert host.run('rpm', '-q', 'relvmoiscsi').stdout == f'relvmoiscsi-1.0.0-1.{key}.noarch\n'
+    assert host.run('rpm', '-q', 'relvmoiscsi').stdout == f'relvmoiscsi-1.1.0-1.{key}.noarch\n'
     first = update.get('uuid')
     assert pool.applied() == {first: pool.text}
     assert host.read('/etc/xapi.conf.d/zz-relvmoiscsi.conf')
 
     second = pool.insert(newer.iso(key)).get('uuid')
     pool.apply()
-    assert host.run('rpm', '-q', 'relvmoiscsi').stdout == f'relvmoiscsi-1.0.1-1.{key}.noarch\n'
+    assert host.run('rpm', '-q', 'relvmoiscsi').stdout == f'relvmoiscsi-1.1.1-1.{key}.noarch\n'
     assert pool.applied() == {second: pool.text}
     assert not host.path(f'/var/update/{first}').exists()
     assert [node.get('uuid') for node in pool.update.iter('rollsup')] == [first]
@@ -101,9 +101,9 @@ def test_the_wrong_image_is_refused_with_what_xapi_looks_for(host, pool, provide
     """xapi makes UPDATE_PRECHECK_FAILED_WRONG_SERVER_VERSION of these words, or of yum's `Requires: ... Installed: ...`."""
     before = prepared(host, providers, release)
     pool.insert(pack.iso(key))
-    refused = pool.dnf('install', 'control-relvmoiscsi-1_0_0', check=False)
+    refused = pool.dnf('install', 'control-relvmoiscsi-1_1_0', check=False)
     assert refused.returncode
-    assert re.search(f'nothing provides {bound} needed by control-relvmoiscsi-1_0_0', refused.stdout + refused.stderr)
+    assert re.search(f'nothing provides {bound} needed by control-relvmoiscsi-1_1_0', refused.stdout + refused.stderr)
     assert host.files() == before
 
 
@@ -132,13 +132,13 @@ def test_an_update_beside_one_that_it_does_not_know(host, pool, providers, pack,
     before = prepared(host, providers, '8.3')
     source = copy_tree(tmp_path / 'tree')
     init = source / 'drivers/relvm/__init__.py'
-    init.write_text(init.read_text().replace("'1.0.0'", "'1.1.0'"))
+    init.write_text(init.read_text().replace("'1.1.0'", "'1.2.0'"))
     build(source, 'iso', tmp_path / 'out')
     pool.insert(pack.iso('xs8'))
     pool.apply()
     pool.insert(Pack(tmp_path / 'out', source).iso('xs8'))
     pool.apply()
-    assert host.run('rpm', '-q', 'relvmoiscsi').stdout == 'relvmoiscsi-1.1.0-1.xs8.noarch\n'
+    assert host.run('rpm', '-q', 'relvmoiscsi').stdout == 'relvmoiscsi-1.2.0-1.xs8.noarch\n'
     assert len(pool.applied()) == 2
     host.rpm('-e', *host.run('rpm', '-qa', '*relvmoiscsi*').stdout.split())
     assert host.files() == before
@@ -147,7 +147,7 @@ def test_an_update_beside_one_that_it_does_not_know(host, pool, providers, pack,
 def test_groups_as_dnf_lists_them(host, pool, providers, pack):
     prepared(host, providers, '8.3')
     pool.insert(pack.iso('xs8'))
-    assert 'update-relvmoiscsi-1_0_0 (update)' in pool.dnf('group', 'list', '--hidden', '-v').stdout
-    assert pool.dnf('group', 'info', 'update').stdout.split('Mandatory Packages:')[1].split() == ['update-relvmoiscsi-1_0_0']
+    assert 'update-relvmoiscsi-1_1_0 (update)' in pool.dnf('group', 'list', '--hidden', '-v').stdout
+    assert pool.dnf('group', 'info', 'update').stdout.split('Mandatory Packages:')[1].split() == ['update-relvmoiscsi-1_1_0']
     names = pool.dnf('repoquery', '--disablerepo=@System', '--qf', '%{name} %{evr}').stdout.split('\n')
-    assert {f'{name} 1.0.0-1.xs8' for name in ('relvmoiscsi', 'update-relvmoiscsi-1_0_0', 'control-relvmoiscsi-1_0_0')} <= set(names)
+    assert {f'{name} 1.1.0-1.xs8' for name in ('relvmoiscsi', 'update-relvmoiscsi-1_1_0', 'control-relvmoiscsi-1_1_0')} <= set(names)

@@ -17,7 +17,7 @@ except ImportError:
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..')
 sys.path.insert(0, os.path.join(ROOT, 'drivers'))
 
-from relvm import __version__  # noqa: E402
+from relvm import MAINTAINER, __version__  # noqa: E402
 
 # What xapi ships, in its own words: dispatch as packaging of host plugins needs it, and a session that replays answers.
 XENAPIPLUGIN = '''
@@ -124,7 +124,7 @@ def host(tmpdir):
 
 
 def test_version(host):
-    assert host.run('version') == (__version__, None)
+    assert host.run('version') == ('%s (reports to: %s)' % (__version__, MAINTAINER), None)
 
 
 def test_check_on_a_host_without_the_driver_has_one_line_for_each_point_that_fails(host):
