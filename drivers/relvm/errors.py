@@ -311,6 +311,11 @@ class Qcow2(Refused):
     advice = 'Clone an SR that has VHDs only'
 
 
+class BadQcow2(Refused):
+    text = 'the QCOW2 image in LV %(lv)s is not understood: %(what)s'
+    advice = REPAIR_VDI
+
+
 class BadVHD(Refused):
     text = 'the VHD in LV %(lv)s is not understood: %(what)s'
     advice = REPAIR_VDI

@@ -2,8 +2,8 @@
 """Writes a model as the image of a LUN."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
-from lvhd import lvmdisk, lvmtext, mgt, vhd
-from lvhd.model import RAW, SECTOR
+from lvhd import lvmdisk, lvmtext, mgt, qcow2, vhd
+from lvhd.model import QCOW2, RAW, SECTOR
 
 
 class DoesNotFit(ValueError):
@@ -17,7 +17,7 @@ def settle(sr):
         vdi.footer_time = vdi.footer_time or sr.time + 60 * index
         vdi.parent_time = vdi.parent_time or vdi.footer_time
         if vdi.stored and vdi.volume.segments is None and vdi.volume.extents is None:
-            needed = vdi.size if vdi.vdi_type == RAW else vhd.Layout(vdi).minimum
+            needed = vdi.size if vdi.vdi_type == RAW else _writer(vdi).Layout(vdi).minimum
             vdi.volume.extents = -(-needed // sr.extent_size)
     volumes = sr.all_volumes()
     for index, volume in enumerate(volumes):
@@ -31,6 +31,11 @@ def settle(sr):
         ends = [first + count for volume in volumes for first, count in volume.segments]
         sr.pv_size = sr.pe_start + (max(ends + [0]) + sr.free_extents) * sr.extent_size + sr.slack
     return sr
+
+
+def _writer(vdi):
+    """The module that writes a VDI's image."""
+    return qcow2 if vdi.vdi_type == QCOW2 else vhd
 
 
 def _allocate(volumes):
@@ -135,6 +140,8 @@ def chunks(sr):
             continue
         if vdi.vdi_type == RAW:
             content = [(sector * SECTOR, data) for sector, data in sorted(vdi.layer_sectors().items())]
+        elif vdi.vdi_type == QCOW2:
+            content = qcow2.chunks(vdi, sr.vg_name)
         else:
             content = vhd.chunks(vdi, sr.vg_name, vdi.volume.extents * sr.extent_size)
         for chunk in _volume_chunks(sr, vdi.volume, content):

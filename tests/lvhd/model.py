@@ -18,6 +18,7 @@ MIB = 1024 * 1024
 PATTERN_SECTORS = 8
 
 VHD = "vhd"
+QCOW2 = "qcow2"
 RAW = "aio"
 # sm reserves block tables for disks of this size in every VHD (lvhdutil.MSIZE).
 RESERVED_BY_SM = 2 * 1024 * 1024 * MIB
@@ -76,6 +77,7 @@ class Vdi(object):
     4 MiB of 0xff per VHD; that is why the default is small.
     deleted: the MGT slot is marked deleted; recorded and stored: whether there is a record and a volume.
     label_bytes and description_bytes: what the record holds literally instead of the encoded name.
+    cluster_bits: of a QCOW2 image; other than 16 it has extended L2 entries. marked: it has sm's mark for hidden nodes.
     """
 
     def __init__(self, uuid, name_label="", name_description="", size=8 * MIB, vdi_type=VHD, parent=None, contents=None,
@@ -83,7 +85,7 @@ class Vdi(object):
                  read_only=None, metadata_of_pool="", deleted=False, recorded=True, stored=True, inflated=None, reserved=0,
                  footer_uuid=None, footer_time=None, parent_time=None, block_order=None, volume=None, tags=(),
                  volume_read_only=None, fragments=1, record_tags=None, record_vdi_type=None, label_bytes=None,
-                 description_bytes=None):
+                 description_bytes=None, cluster_bits=16, marked=True):
         self.uuid = uuid
         self.name_label = name_label
         self.name_description = name_description
@@ -113,6 +115,8 @@ class Vdi(object):
         self.record_vdi_type = record_vdi_type or vdi_type
         self.label_bytes = label_bytes
         self.description_bytes = description_bytes
+        self.cluster_bits = cluster_bits
+        self.marked = marked
         if volume is None:
             volume_tags = list(tags)
             if hidden and vdi_type == RAW:
@@ -122,8 +126,8 @@ class Vdi(object):
         self.volume = volume
 
     def volume_name(self):
-        """The LV's name: VHD-<uuid> or LV-<uuid> (sm lvhdutil.LV_PREFIX)."""
-        return {VHD: "VHD-", RAW: "LV-"}[self.vdi_type] + self.uuid
+        """The LV's name: VHD-<uuid>, QCOW2-<uuid> or LV-<uuid> (sm lvhdutil.LV_PREFIX, lvmcowutil.LV_PREFIX)."""
+        return {VHD: "VHD-", QCOW2: "QCOW2-", RAW: "LV-"}[self.vdi_type] + self.uuid
 
     def chain(self):
         """This node, its parent, and so on to the root."""
