@@ -93,9 +93,9 @@ def _file_list(files: list[File]) -> str:
     """The %files section: every path by name, and the directories that no other package owns."""
     package = f'{SM_DIR}/relvm'
     wings = {os.path.dirname(file.path) for file in files if file.path.startswith(f'{package}/')}
-    lines = [f'%dir {place}' for place in sorted(wings | {package})] + ['%dir /usr/share/doc/relvmoiscsi']
+    lines = [f'%dir {place}' for place in sorted(wings | {package})] + ['%dir /usr/share/doc/relvmoiscsi', '%dir /usr/share/doc/relvmoiscsi/docs']
     for file in files:
-        lines.append(f'%doc {file.path}' if file.path.startswith('/usr/share/doc') else file.path)
+        lines.append(f'%doc {file.path}' if file.path.startswith(('/usr/share/doc/', '/usr/share/man/')) else file.path)
     return '\n'.join(lines)
 
 

@@ -14,6 +14,7 @@ from .targets import Target
 SM_DIR = '/opt/xensource/sm'
 PLUGIN_DIR = '/etc/xapi.d/plugins'
 DOCUMENTS = ('README.md', 'LICENSE')
+MAN_PAGE = 'docs/relvmoiscsi.8'
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,11 @@ class Tree:
     def _modules(self) -> list[str]:
         return sorted(str(path.relative_to(self.root)) for path in (self.root / 'drivers/relvm').rglob('*.py'))
 
+    def _documents(self) -> list[str]:
+        return [*DOCUMENTS, *sorted(str(path.relative_to(self.root)) for path in (self.root / 'docs').glob('*.md'))]
+
     def _names(self) -> list[str]:
-        return ['drivers/RELVMoISCSISR.py', 'plugins/relvmoiscsi', *self._modules(), *DOCUMENTS]
+        return ['drivers/RELVMoISCSISR.py', 'plugins/relvmoiscsi', *self._modules(), *self._documents(), MAN_PAGE]
 
     def files(self, target: Target) -> list[File]:
         """What the package for `target` owns, in the order of the paths. Directories are not listed."""
@@ -75,8 +79,9 @@ class Tree:
             found.append(File(f'{directory}/RELVMoISCSISR', link=os.path.relpath(f'{SM_DIR}/RELVMoISCSISR.py', directory)))
         for name in self._modules():
             found.append(File(f'{SM_DIR}/{Path(name).relative_to("drivers")}', (self.root / name).read_bytes()))
-        for name in DOCUMENTS:
+        for name in self._documents():
             found.append(File(f'/usr/share/doc/relvmoiscsi/{name}', (self.root / name).read_bytes()))
+        found.append(File(f'/usr/share/man/man8/{Path(MAN_PAGE).name}', (self.root / MAN_PAGE).read_bytes()))
         return sorted(found, key=lambda file: file.path)
 
     def _script(self, name: str, target: Target) -> bytes:

@@ -63,7 +63,7 @@ class Pack:
 def copy_tree(place: Path) -> Path:
     """The files that packages are made from, to be changed by a test."""
     place.mkdir()
-    for name in ('drivers', 'plugins', 'mk'):
+    for name in ('drivers', 'plugins', 'mk', 'docs'):
         shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns('__pycache__'), symlinks=True)
     for name in ('install.sh', 'README.md', 'LICENSE'):
         shutil.copy(ROOT / name, place)
