@@ -93,7 +93,8 @@ def _file_list(files: list[File]) -> str:
     """The %files section: every path by name, and the directories that no other package owns."""
     package = f'{SM_DIR}/relvm'
     wings = {os.path.dirname(file.path) for file in files if file.path.startswith(f'{package}/')}
-    lines = [f'%dir {place}' for place in sorted(wings | {package})] + ['%dir /usr/share/doc/relvmoiscsi', '%dir /usr/share/doc/relvmoiscsi/docs']
+    owned = [*sorted(wings | {package}), '/usr/share/doc/relvmoiscsi', '/usr/share/doc/relvmoiscsi/docs']
+    lines = [f'%dir {place}' for place in owned]
     for file in files:
         lines.append(f'%doc {file.path}' if file.path.startswith(('/usr/share/doc/', '/usr/share/man/')) else file.path)
     return '\n'.join(lines)
