@@ -43,35 +43,17 @@ DRIVER_INFO = {
 }
 
 
-class RELVMoISCSISR(Resigner, smcompat.BaseDriver):
+class RELVMoISCSISR(Resigner, smcompat.base_driver('ISCSI')):
     """The SR driver. Only sr_create (resign) and sr_probe (preview) do anything."""
 
     TYPE = TYPE
+    SUCCESS = SUCCESS
     ACCESS = Access
 
     def handles(type):
         """True for the one type of this driver; the inherited one judges by the end of the script's name."""
         return type == TYPE
     handles = staticmethod(handles)
-
-    def transport_load(self, sr_uuid):
-        """sm's own reading of the device config."""
-        smcompat.BaseDriver.load(self, sr_uuid)
-
-    def create(self, sr_uuid, size):
-        """Resigns the LUN. Always raises: SUCCESS, or the reason why not."""
-        self.guarded(self._create, sr_uuid)
-        raise smcompat.succeed(SUCCESS)
-
-    def _create(self, sr_uuid):
-        self.check_request()
-        lun = Access(self, sr_uuid)
-        try:
-            lun.attach()
-            self.resign(lun)
-            self.verify(lun)
-        finally:
-            lun.detach()
 
 
 if __name__ == '__main__':

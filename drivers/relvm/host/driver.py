@@ -18,17 +18,34 @@ from relvm.show import report
 
 
 class Resigner(object):
-    """The half of a driver that knows resigning. TYPE: the type of the driver; ACCESS: how it reaches its LUN."""
+    """The half of a driver that knows resigning. TYPE: the type of the driver; SUCCESS: the text of the error by which sr_create
+    reports success; ACCESS: how it reaches its LUN."""
 
     TYPE = ''
+    SUCCESS = ''
     ACCESS = None
 
     def load(self, sr_uuid):
         """Reads the device config as the plain type does, which also answers the lists of targets and LUNs for an incomplete one."""
         if self.cmd in ('sr_create', 'sr_probe'):
-            self.guarded(self.transport_load, sr_uuid)
+            self.guarded(super(Resigner, self).load, sr_uuid)
         else:
             self.ops_exclusive = []
+
+    def create(self, sr_uuid, size):
+        """Resigns the LUN. Always raises: SUCCESS, or the reason why not."""
+        self.guarded(self._create, sr_uuid)
+        raise smcompat.succeed(self.SUCCESS)
+
+    def _create(self, sr_uuid):
+        self.check_request()
+        lun = self.ACCESS(self, sr_uuid)
+        try:
+            lun.attach()
+            self.resign(lun)
+            self.verify(lun)
+        finally:
+            lun.detach()
 
     def check_request(self):
         """Raises errors.Refused where no LUN needs to be looked at to say no."""

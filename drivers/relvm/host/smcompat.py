@@ -5,7 +5,7 @@ No version is compared; what is there is used. Releases in which a feature has t
 
     feature                     6.5       7.0-7.1    7.6-8.2         XS 8, XCP-ng 8.3   8.3 of 2026   sm 4
     modules                     flat      flat       flat            flat               flat          package `sm`
-    driver to derive from       LVHDoISCSISR .................................         LVMoISCSISR   LVHDoISCSISR
+    drivers to derive from      LVHDoISCSISR, LVHDoHBASR .....................         LVMo...       LVHDo...
     XenError(...)               raises .............  is returned .....................................
     SROSError is in             SR .............................     SR, xs_errors      xs_errors .............
     LVM commands run by         util.pread2, lvutil.cmd_lvm (7.0 on)
@@ -13,6 +13,23 @@ No version is compared; what is there is used. Releases in which a feature has t
     a LUN that is not there     OSError (up to 8.2), or ConfigSCSIid
     VHD scan                    vhdutil.getAllVHDs ............................        cowutil       vhdutil
     CHAP values                 str ............................     bytes ..................................
+
+The drivers for HBAs (LVHDoHBASR, from 8.3 of 2026 on LVMoHBASR; HBASR, devscan, scsiutil, mpath_dmp):
+
+    dconf['device'] at load     the whole load again (6.5), the path alone (7.0 to 8.2), not at load (8.2 CU1 on)
+    no SCSIid at load           code 107, with HBASR.print_devs on stderr, which scans every HBA
+    hosts that are no HBA       ata, sata and pata drivers, ahci, pdc_adma, iscsi_tcp; usb-storage (8.2 on)
+    LUNs over FCoE              as any other (6.5, 7.0); left to type lvmofcoe (7.1 on)
+    scan of an HBA              "- - -" to its `scan`; then, by REPORT LUNS, disks that are gone or changed are taken away and others added
+    making a map (refresh)      multipathd's add path (6.5, 7.0); multipath -r unless there is one (7.1 on); a LUN may go without (7.6 on)
+    removing it (reset)         with its paths in multipathd (6.5, 7.0); multipath -f and -W (7.1 on). Nothing asks who made it
+    path of a map               /dev/disk/mpInuse/<SCSI id>, a link that only refresh makes
+    multipathing off            /dev/disk/by-id/scsi-<SCSI id>, which is the map if there is one all the same
+    probe                       code 16 when there is a map; ends with a reset, as create and delete do
+    delete                      takes the disks off the host as well (8.2 CU1 on)
+    attach on another host      makes the map, and scans when the LUN is not there
+
+So of these the product calls load, and refresh and reset for a map that was not there before.
 """
 
 import os
@@ -45,10 +62,6 @@ try:
     _PACKAGED = bool(_module('sm.drivers'))
 except ImportError:
     _PACKAGED = False
-if _PACKAGED:
-    driver_module = _module('sm.drivers.LVHDoISCSISR')
-else:
-    driver_module = _first(('LVHDoISCSISR', 'LVMoISCSISR'))
 
 
 def _sm(name, place='sm.'):
@@ -66,11 +79,23 @@ lvutil = _sm('lvutil')
 vhdutil = _sm('vhdutil')
 srmetadata = _sm('srmetadata')
 
-BaseDriver = getattr(driver_module, 'LVHDoISCSISR', None) or driver_module.LVMoISCSISR
 SROSError = getattr(xs_errors, 'SROSError', None) or SR.SROSError
+
+# Records of these types are no users of a LUN: they exist during every call and stay behind when xapi crashes
+OWN_TYPES = ('relvmoiscsi', 'relvmohba')
 
 # xapi gives these codes words of its own and drops the text
 DROPPED_CODES = (16, 24, 38, 39, 144)
+
+
+def base_driver(transport):
+    """The class that attaches an ordinary SR over a transport, 'ISCSI' or 'HBA', in whichever module this release has it."""
+    names = ['LVHDo%sSR' % transport, 'LVMo%sSR' % transport]
+    if _PACKAGED:
+        module = _module('sm.drivers.' + names[0])
+    else:
+        module = _first(names)
+    return getattr(module, names[0], None) or getattr(module, names[1])
 
 
 def log(message):
@@ -203,16 +228,16 @@ def succeed(message):
 def in_use_by(session, scsi_id, own_sr):
     """The SR of this pool that uses a LUN: (uuid, how), or None. Looks at every PBD, attached or not, on every host.
 
-    Records of SRs of type relvmoiscsi do not count: they exist during every call and stay behind when xapi crashes.
+    Records of SRs of this product's types do not count.
     (util.test_SCSIid of sm stops at the first PBD of its own SR and is not enough.)
     """
     srs = session.xenapi.SR.get_all_records()
     for pbd in session.xenapi.PBD.get_all_records().values():
         sr = srs.get(pbd['SR'], {})
-        if pbd['SR'] != own_sr and sr.get('type') != 'relvmoiscsi' and pbd['device_config'].get('SCSIid') == scsi_id:
+        if pbd['SR'] != own_sr and sr.get('type') not in OWN_TYPES and pbd['device_config'].get('SCSIid') == scsi_id:
             return sr.get('uuid', pbd['SR']), 'a PBD has this SCSI id'
     for ref, sr in srs.items():
-        if ref == own_sr or sr.get('type') == 'relvmoiscsi':
+        if ref == own_sr or sr.get('type') in OWN_TYPES:
             continue
         config = sr.get('sm_config', {})
         if config.get('SCSIid') == scsi_id or 'scsi-' + scsi_id in config:
