@@ -50,6 +50,9 @@ class Refused(ResignError):
 
 # Advice that several reasons share.
 NEW_CLONE = 'Make a new clone. If that one is refused as well, the original has the same fault'
+RENAME_MGT = ('sm makes this volume anew from the records of xapi: on the pool master of the original rename the LV MGT (lvrename '
+              'VG_XenStorage-<SR uuid> MGT MGT_old; from 7.0 on with LVM_SYSTEM_DIR=/etc/lvm/master), unplug and plug the PBDs of '
+              'the SR, and clone again')
 REPAIR_VDI = 'Repair or remove this VDI on the original and clone again'
 UDEV = 'The device links of this host are out of date or two LUNs have one id: rescan the bus, and compare with the array'
 
@@ -255,27 +258,41 @@ class CheckFailed(Interrupted):
 
 class NoMGT(Refused):
     text = 'the SR has no metadata volume (MGT)'
-    advice = 'Very old SRs have none; attach and scan the original with a newer release, then clone again'
+    advice = ('An SR from before XenServer 5.5, or one whose volume somebody removed. Run xe-lvm-upgrade <SR uuid> on the '
+              'original, or, where it holds VHDs, unplug and plug its PBDs: either makes one. Then clone again')
     sm_error = 'MetadataError'
 
 
 class BadMGT(Refused):
     text = 'the SR metadata volume (MGT) is not understood: %(what)s'
-    advice = NEW_CLONE
+    advice = 'If a new clone is refused as well, the original has the same fault: ' + RENAME_MGT
     sm_error = 'MetadataError'
 
 
-class BlankName(Refused):
-    """sm's reader (metadata._walkXML) makes a dict of it, and xapi does not take that for a name."""
+class BadName(BadMGT):
+    """sm's reader gives up on the whole volume at such a name, and lists no VDI at all."""
 
-    text = 'the %(what)s of VDI %(uuid)s is nothing but white space, and sm could not scan the clone'
-    advice = 'Give it another %(what)s, or an empty one, on the original and clone again'
-    sm_error = 'MetadataError'
+    text = 'the SR metadata volume (MGT) is not understood: %(what)s %(wrong)s'
+    advice = ('The original has the same fault, and a long name is cut the same way again. Give it a short plain name there (xe '
+              'vdi-param-set, sr-param-set; do not mind that it ends in an error). Then ' + RENAME_MGT)
 
 
-class MGTVersion(Refused):
+class OldMGT(Refused):
     text = 'the SR metadata volume (MGT) has version %(version)s; 1:2 is expected'
-    advice = 'Attach the original with a current release, which brings it up to date, and clone again'
+    advice = ('Attach the original once with a XenServer from 6.0 to 8.2, which brings it up to date (later ones do not any more), '
+              'and clone again')
+    sm_error = 'MetadataError'
+
+
+class NewMGT(Refused):
+    text = 'the SR metadata volume (MGT) has version %(version)s; 1:2 is expected'
+    advice = 'An sm that is newer than this package wrote it; look for a newer package'
+    sm_error = 'MetadataError'
+
+
+class ThinDaemon(Refused):
+    text = 'the SR was made with allocation=xlvhd: a daemon of XenServer 7.0 keeps the places of its volumes in a form of its own'
+    advice = 'Such an SR cannot be resigned; copy its VDIs to another SR (xe vdi-copy)'
     sm_error = 'MetadataError'
 
 
@@ -349,6 +366,11 @@ class DroppedHasChildren(Refused):
 class NothingLeft(Refused):
     text = 'no VDI would be left: %(dropped)s'
     advice = 'An SR that holds only snapshots cannot be resigned; make VDIs of them first'
+
+
+class EmptySR(Refused):
+    text = 'the SR on this LUN has no VDIs: there is nothing to resign'
+    advice = 'Make a VDI on the original and clone it again, or make a new SR on this LUN'
 
 
 class Unsound(Refused):

@@ -29,7 +29,7 @@ FAULTS = {"SRUnavailable": 47, "LVMMaster": 58, "LVMOneLUN": 99, "LVMNoVolume": 
 NUMBERS = dict([("ManyPVs", 99), ("MissingPV", 99)] +
                [(name, 100) for name in ("NoLabel", "ManyLabels", "BadLabel", "BadArea", "NoVolumeGroup", "InterruptedCommand", "BadText",
                                          "NotAnSR", "WrongPV")] +
-               [(name, 181) for name in ("NoMGT", "BadMGT", "MGTVersion", "WrongSRUuid", "DuplicateVDI", "BlankName")])
+               [(name, 181) for name in ("NoMGT", "BadMGT", "BadName", "OldMGT", "NewMGT", "ThinDaemon", "WrongSRUuid", "DuplicateVDI")])
 
 
 def sha256(path):

@@ -294,7 +294,7 @@ def test_no_mgt(written):
 
 BAD_MGT = [
     ('empty', lambda sr: [b'XSSM', b'\0\0\0\0'], errors.BadMGT, ('header',)),
-    ('version', lambda sr: [b':1:2', b':1:1'], errors.MGTVersion, ('1:1',)),
+    ('version', lambda sr: [b':1:2', b':1:1'], errors.OldMGT, ('1:1',)),
     ('other SR', lambda sr: [sr.uuid.encode('ascii'), UUID.encode('ascii')], errors.WrongSRUuid, (UUID,)),
     ('record', lambda sr: [b'<vdi>', b'<vda>'], errors.BadMGT, ('record',)),
     ('the SR as a VDI', lambda sr: [sr.vdis[0].uuid.encode('ascii'), sr.uuid.encode('ascii')], errors.DuplicateVDI, ('the SR',)),

@@ -125,7 +125,7 @@ def test_nothing_left(written):
 
 
 def test_empty_sr(written):
-    expect.refused(written(Sr(1)), errors.NothingLeft, 'the SR is empty')
+    expect.refused(written(Sr(1)), errors.EmptySR, 'has no VDIs')
 
 
 def test_only_hidden_nodes(written):

@@ -3,6 +3,7 @@
 """relvm.formats.mgt, against lvhd's writer and reader, the real storage manager's volumes, and the XML parser that sm uses."""
 from __future__ import absolute_import, division, print_function
 
+import struct
 import xml.dom.minidom
 import xml.parsers.expat
 
@@ -172,9 +173,38 @@ def test_what_is_not_understood(change, said):
 
 @pytest.mark.parametrize('version', [(1, 1), (1, 0), (1, 3), (2, 0), (0, 2), (12, 345)])
 def test_other_versions(version):
-    with pytest.raises(errors.MGTVersion) as caught:
+    with pytest.raises(errors.OldMGT if version < (1, 2) else errors.NewMGT) as caught:
         metadata(writer.used(some_sr(mgt_version=version)))
     assert '%d:%d' % version in str(caught.value)
+
+
+@pytest.mark.parametrize('minor', [0, 1, 2])
+def test_the_binary_header_from_before_6_0(minor):
+    """metadata.py of sm: STRUCT_FMT. sm 3.0 and later do not rewrite it any more."""
+    data = struct.pack('4sIHH', b'XSSM', 412, 1, minor) + b'<?xml version="1.0" ?><SRMetadata></SRMetadata>'
+    with pytest.raises(errors.OldMGT) as caught:
+        metadata(data.ljust(4096, b'\0'))
+    assert '1:%d in the binary form' % minor in str(caught.value) and '6.0 to 8.2' in str(caught.value)
+
+
+THIN = b'<initial_allocation>%s</initial_allocation><allocation_quantum>%s</allocation_quantum>'
+
+
+@pytest.mark.parametrize('fields', [(b'', b''), (b'16777216', b'8388608')])
+def test_the_sr_record_of_xenserver_7_0_is_kept(fields):
+    """sm v1.12.0 to v1.15.1 wrote two more fields into every SR, and nobody takes them out."""
+    old = metadata(swap(b'</allocation>', b'</allocation>' + THIN % fields)(writer.used(some_sr())))
+    assert old.allocation == 'thick'
+    uuids = dict((record.uuid, NEW % 1) for record in old.records)
+    uuids[old.sr_uuid] = NEW % 0
+    new = octets(old.rewritten(uuids, {}, {}))
+    assert new[SECTOR:2 * SECTOR] == octets(old.raw)[SECTOR:2 * SECTOR].replace(octets(old.sr_uuid), octets(NEW % 0))
+    assert THIN % fields in new
+
+
+def test_the_thin_srs_of_xenserver_7_0():
+    with pytest.raises(errors.ThinDaemon):
+        metadata(swap(b'thick</allocation>', b'xlvhd</allocation>' + THIN % (b'1', b'1'))(writer.used(some_sr())))
 
 
 @pytest.mark.parametrize('size', [0, 512, 1536])
@@ -206,16 +236,36 @@ def test_what_the_record_of_a_vdi_must_have(old, new, said):
     assert said in str(caught.value) and 'offset 2048' in str(caught.value)
 
 
-@pytest.mark.parametrize('blank', [u' ', u'\t \n', u'\u2003'])
+BLANKS = [u' ', u'\t \n', u'\u2003']
+
+
+@pytest.mark.parametrize('blank', BLANKS)
 @pytest.mark.parametrize('field', ['name', 'description'])
-def test_names_that_sm_could_not_scan(field, blank):
+def test_names_that_sm_could_not_scan_are_emptied(field, blank):
     """sm's parser makes a dict of white space."""
     sr = some_sr()
     vdi = sr.vdis[0]
     setattr(vdi, 'name_label' if field == 'name' else 'name_description', blank)
-    with pytest.raises(errors.BlankName) as caught:
-        metadata(writer.used(sr)).live()
-    assert str(caught.value).startswith('the %s of VDI %s is nothing but white space' % (field, vdi.uuid))
+    _, old, new, _ = rewritten(sr)
+    assert old.records[0].blank() == [field] and old.records[2].blank() == []
+    labels = {'name': ('', '&lt;one&gt;'), 'description': ('disk &amp; more', '')}
+    assert (new.records[0].name_label, new.records[0].name_description) == labels[field]
+    assert new.records[2].raw[:SECTOR] == old.records[2].raw[:SECTOR]
+
+
+@pytest.mark.parametrize('blank', BLANKS)
+def test_a_blank_name_of_the_sr_is_emptied(blank):
+    sr = some_sr()
+    sr.name_label = sr.name_description = blank
+    _, old, new, seen = rewritten(sr)
+    assert old.blank() == ['name', 'description']
+    assert (seen.name_label, seen.name_description) == (u'', u'')
+
+
+@pytest.mark.parametrize('given', [b' ', b'\x00', b'\x07\x1b', b'\xe2\x80\x83 \t'])
+def test_a_given_name_that_sm_could_not_read_back_is_not_written(given):
+    _, _, new, seen = rewritten(some_sr(), name_label=text(given), name_description=text(given))
+    assert (seen.name_label, seen.name_description) == (u'', u'')
 
 
 def test_a_record_that_would_grow_beyond_its_sectors():

@@ -15,6 +15,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 import re
 
 from fuzz import luns
+from relvm import errors
 
 NEW = 0
 # What a LUN can look like
@@ -56,6 +57,11 @@ VDI = "Repair or remove this VDI on the original and clone again"
 BASES = ("%d base copies stay, since disks depend on them (resigning never merges disks): after sr-scan each appears as a VDI of its own, "
          "and CloudStack expects exactly one VDI")
 UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def advice(reason):
+    """The advice of a class of relvm.errors, where a test of its own (remedies) carries it out."""
+    return getattr(errors, reason).advice
 
 
 class Row(object):

@@ -2,27 +2,30 @@
 """Bad metadata volumes (MGT), and what they say of VDIs."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import struct
+
 from fuzz import luns
-from fuzz.rows import BASES, NEW, NEW_CLONE, Table
+from fuzz.rows import BASES, NEW, NEW_CLONE, Table, advice
 from lvhd import mgt, shapes
 from lvhd.model import SECTOR, Volume
 
 table = Table()
 refused, accepted = table.refused, table.accepted
 
-MGT = "the SR metadata volume (MGT) is not understood: %s. " + NEW_CLONE + "."
+MGT = "the SR metadata volume (MGT) is not understood: %s. " + advice("BadMGT") + "."
+NAME = "the SR metadata volume (MGT) is not understood: %s. " + advice("BadName") + "."
+DISK = "the name of VDI {disk_uuid} (record at offset 2048) "
 HEADER = MGT % "its header is %s"
-VERSION = ("the SR metadata volume (MGT) has version %s; 1:2 is expected. Attach the original with a current release, which brings "
-           "it up to date, and clone again.")
-RECORD = MGT % "the VDI record at offset 2048 %s"
+VERSION = "the SR metadata volume (MGT) has version %s; 1:2 is expected. "
+RECORD = MGT % "VDI {disk_uuid} (record at offset 2048) %s"
+SHAPELESS = RECORD % "is not of the known form"
 USED = MGT % "its header says that %d of 262144 bytes are in use"
 DUPLICATE = "two objects carry the uuid %s: %s. Remove one of them on the original and clone again."
 DROPPED = "the VDI %s would be dropped (%s), but %s depend on it. Make them independent of it on the original and clone again."
 NOTHING_LEFT = "no VDI would be left: %s. An SR that holds only snapshots cannot be resigned; make VDIs of them first."
 
 
-@refused(17, "NoMGT", "the SR has no metadata volume (MGT). Very old SRs have none; attach and scan the original with a newer "
-         "release, then clone again.", model=lambda: luns.snapshot(mgt=False))
+@refused(17, "NoMGT", "the SR has no metadata volume (MGT). " + advice("NoMGT") + ".", model=lambda: luns.snapshot(mgt=False))
 def no_mgt(lun):
     pass
 
@@ -40,6 +43,7 @@ _header(18, "of_garbage", b"\x93\x10PKgarbage", "\\x93\\x10PKgarbage")
 _header(18, "of_another_magic", b"XSSX:4096      :1:2", "XSSX:4096      :1:2")
 _header(18, "without_a_version", b"XSSM:4096      ", "XSSM:4096")
 _header(18, "of_the_binary_format", b"MGT\0\0\0\1\0", "MGT\\x00\\x00\\x00\\x01")
+_header(18, "with_a_version_that_sm_does_not_write", b"XSSM:4096      :01:2", "XSSM:4096      :01:2")
 _header(18, "with_more_behind", b"XSSM:4096      :1:2 and more", "XSSM:4096      :1:2 and more")
 _header(18, "with_a_negative_length", b"XSSM:-4096     :1:2", "XSSM:-4096     :1:2")
 _header(18, "with_a_hexadecimal_length", b"XSSM:0x1000    :1:2", "XSSM:0x1000    :1:2")
@@ -49,11 +53,17 @@ def _version(version):
     def spoil(lun):
         lun.mgt(b":1:2", (":" + version).encode("ascii"))
     spoil.__name__ = str("version_" + version.replace(":", "_"))[:40]
-    refused(19, "MGTVersion", VERSION % version)(spoil)
+    reason = "OldMGT" if version < "1:2" else "NewMGT"
+    refused(19, reason, VERSION % version + advice(reason) + ".")(spoil)
 
 
-for _number in ("1:0", "1:1", "1:3", "2:0", "0:0", "01:2", "9" * 100 + ":2"):
+for _number in ("1:0", "1:1", "1:3", "2:0", "0:0", "9" * 100 + ":2"):
     _version(_number)
+
+
+@refused(19, "OldMGT", VERSION % "1:1 in the binary form from before 6.0" + advice("OldMGT") + ".")
+def binary_header(lun):
+    lun.write("MGT", 0, struct.pack("<4sIHH", b"XSSM", 400, 1, 1) + b'<?xml version="1.0" ?>'.ljust(SECTOR - 12))
 
 
 def _used(title, used):
@@ -91,46 +101,73 @@ def _mgt_edit(number, title, text, old, new, model=luns.snapshot):
     def spoil(lun):
         lun.mgt(old, new)
     spoil.__name__ = str(title)
-    refused(number, "BadMGT", text, model=model)(spoil)
+    reason = "BadName" if advice("BadName") in text else "BadMGT"
+    refused(number, reason, text, model=model)(spoil)
+
+
+THIN = b"<initial_allocation>%s</initial_allocation><allocation_quantum>%s</allocation_quantum>"
+_mgt_edit(NEW, "half_of_what_xenserver_7_0_adds", MGT % "the SR record has the fields allocation, initial_allocation, uuid",
+          b"</allocation>", b"</allocation><initial_allocation></initial_allocation>")
+_mgt_edit(NEW, "quantum_that_is_no_number", MGT % "the allocation_quantum is 1x", b"</allocation>", b"</allocation>" + THIN % (b"", b"1x"))
+
+
+@accepted(NEW, [], model=luns.plain, after=lambda lun, before: _thin_stays(lun, b""))
+def sr_record_of_xenserver_7_0(lun):
+    lun.mgt(b"</allocation>", b"</allocation>" + THIN % (b"", b""))
+
+
+@accepted(NEW, [], model=luns.plain, after=lambda lun, before: _thin_stays(lun, b"16777216"))
+def sr_record_of_xenserver_7_0_with_numbers(lun):
+    lun.mgt(b"</allocation>", b"</allocation>" + THIN % (b"16777216", b"16777216"))
+
+
+def _thin_stays(lun, number):
+    assert lun.read("MGT", SECTOR, SECTOR).rstrip().endswith(b"</allocation>" + THIN % (number, number))
+
+
+@refused(NEW, "ThinDaemon", "the SR was made with allocation=xlvhd: a daemon of XenServer 7.0 keeps the places of its volumes in a form "
+         "of its own. " + advice("ThinDaemon") + ".")
+def sr_of_the_thin_daemon(lun):
+    lun.mgt(b"<allocation>thick</allocation>", b"<allocation>xlvhd</allocation>" + THIN % (b"16777216", b"16777216"))
 
 
 _BOMB = b'<!DOCTYPE a [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>'
 _mgt_edit(20, "dtd_in_the_sr_record", MGT % "the SR record is not of the known form", b"<uuid>", _BOMB + b"<uuid>")
-_mgt_edit(20, "dtd_before_a_vdi_record", RECORD % "is not of the known form", b"<vdi>", _BOMB + b"<vdi>")
-_mgt_edit(20, "entity_in_a_name", MGT % "the name of the record at 2048 has an entity that sm does not write", b"<name_label>disk",
+_mgt_edit(20, "dtd_before_a_vdi_record", SHAPELESS, b"<vdi>", _BOMB + b"<vdi>")
+_mgt_edit(20, "entity_in_a_name", NAME % (DISK + "has an entity that sm does not write"), b"<name_label>disk",
           b"<name_label>&bomb;")
-_mgt_edit(20, "external_entity", RECORD % "is not of the known form", b"<vdi>",
+_mgt_edit(20, "external_entity", SHAPELESS, b"<vdi>",
           b'<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/passwd">]><vdi>')
-_mgt_edit(20, "numeric_entity", MGT % "the name of the record at 2048 has an entity that sm does not write", b"<name_label>disk",
+_mgt_edit(20, "numeric_entity", NAME % (DISK + "has an entity that sm does not write"), b"<name_label>disk",
           b"<name_label>&#0;")
-_mgt_edit(20, "bare_ampersand", MGT % "the name of the record at 2048 has an entity that sm does not write", b"<name_label>disk",
+_mgt_edit(20, "bare_ampersand", NAME % (DISK + "has an entity that sm does not write"), b"<name_label>disk",
           b"<name_label>a & b")
-_mgt_edit(20, "processing_instruction", RECORD % "is not of the known form", b"<vdi>", b"<?php x?><vdi>")
-_mgt_edit(20, "comment", RECORD % "is not of the known form", b"<vdi>", b"<!-- x --><vdi>")
-_mgt_edit(20, "cdata", RECORD % "is not of the known form", b"<name_label>disk", b"<name_label><![CDATA[disk]]>")
-_mgt_edit(20, "latin_1", MGT % "the name of the record at 2048 is not UTF-8", b"<name_label>disk", b"<name_label>d\xefsk")
-_mgt_edit(20, "name_cut_within_a_character", MGT % "the name of the record at 2048 is not UTF-8", b"<name_label>disk",
+_mgt_edit(20, "processing_instruction", SHAPELESS, b"<vdi>", b"<?php x?><vdi>")
+_mgt_edit(20, "comment", SHAPELESS, b"<vdi>", b"<!-- x --><vdi>")
+_mgt_edit(20, "cdata", SHAPELESS, b"<name_label>disk", b"<name_label><![CDATA[disk]]>")
+_mgt_edit(20, "latin_1", NAME % (DISK + "is not UTF-8"), b"<name_label>disk", b"<name_label>d\xefsk")
+_mgt_edit(20, "name_cut_within_a_character", NAME % (DISK + "is not UTF-8"), b"<name_label>disk",
           b"<name_label>dis\xe2\x82")
-_mgt_edit(20, "overlong_utf_8", MGT % "the name of the record at 2048 is not UTF-8", b"<name_label>disk",
+_mgt_edit(20, "overlong_utf_8", NAME % (DISK + "is not UTF-8"), b"<name_label>disk",
           b"<name_label>\xc0\xbcvdi\xc0\xbe")
-_mgt_edit(20, "surrogate_in_utf_8", MGT % "the name of the record at 2048 is not UTF-8", b"<name_label>disk",
+_mgt_edit(20, "surrogate_in_utf_8", NAME % (DISK + "is not UTF-8"), b"<name_label>disk",
           b"<name_label>\xed\xa0\x80")
-_mgt_edit(20, "noncharacter", MGT % "the name of the record at 2048 has a character that XML does not have", b"<name_label>disk",
+_mgt_edit(20, "noncharacter", NAME % (DISK + "has a character that XML does not have"), b"<name_label>disk",
           b"<name_label>\xef\xbf\xbf")
-_mgt_edit(20, "nul_in_a_name", MGT % "the name of the record at 2048 has control characters", b"<name_label>disk",
+_mgt_edit(20, "nul_in_a_name", NAME % (DISK + "has control characters"), b"<name_label>disk",
           b"<name_label>di\0sk")
-_mgt_edit(20, "escape_in_a_name", MGT % "the name of the record at 2048 has control characters", b"<name_label>disk",
+_mgt_edit(20, "escape_in_a_name", NAME % (DISK + "has control characters"), b"<name_label>disk",
           b"<name_label>\x1b[2Jdisk")
-_mgt_edit(20, "control_in_the_name_of_the_sr", MGT % "the name of the SR has control characters", b"<name_label>iSCSI",
+_mgt_edit(20, "control_in_the_name_of_the_sr", NAME % "the name of the SR has control characters", b"<name_label>iSCSI",
           b"<name_label>\x07iSCSI")
-_mgt_edit(20, "latin_1_in_the_description_of_the_sr", MGT % "the description of the SR is not UTF-8", b"<name_description>",
+_mgt_edit(20, "latin_1_in_the_description_of_the_sr", NAME % "the description of the SR is not UTF-8", b"<name_description>",
           b"<name_description>\xe9")
-_mgt_edit(20, "name_that_runs_over_its_sector", RECORD % "is not of the known form",
+_mgt_edit(20, "name_that_runs_over_its_sector", SHAPELESS,
           b"disk</name_label><name_description></name_description>",
           b"x" * 490)
-_mgt_edit(20, "markup_in_a_name", RECORD % "is not of the known form", b"<name_label>disk", b"<name_label><b>disk</b>")
+_mgt_edit(20, "markup_in_a_name", SHAPELESS, b"<name_label>disk", b"<name_label><b>disk</b>")
 _mgt_edit(NEW, "sr_record_without_allocation", MGT % "the SR record has the fields uuid", b"<allocation>thick</allocation>", b"")
-_mgt_edit(NEW, "allocation_xlvhd", MGT % "the allocation is xlvhd", b"<allocation>thick", b"<allocation>xlvhd")
+_mgt_edit(NEW, "allocation_unknown", MGT % "the allocation is thinner", b"<allocation>thick", b"<allocation>thinner")
 _mgt_edit(NEW, "allocation_of_nothing", MGT % "the allocation is empty", b"<allocation>thick", b"<allocation>")
 _mgt_edit(NEW, "uuid_of_the_sr_twice", MGT % "the SR record has the fields allocation, uuid, uuid", b"<allocation>",
           b"<uuid>12345678-1234-4123-8123-123456789abc</uuid><allocation>")
@@ -149,8 +186,8 @@ def _blank(title, name, what="name"):
                    (b"<name_label>%s</name_label><name_description>x</name_description>" if what == "name" else
                     b"<name_label>x</name_label><name_description>%s</name_description>") % name.encode("utf-8"))
     spoil.__name__ = str("blank_" + title)
-    refused(NEW, "BlankName", "the %s of VDI {disk_uuid} is nothing but white space, and sm could not scan the clone. Give it another "
-            "%s, or an empty one, on the original and clone again." % (what, what))(spoil)
+    accepted(NEW, ["the %s of VDI {disk_uuid} is nothing but white space, which sm cannot read back; it is empty on the clone" % what],
+             model=luns.plain)(spoil)
 
 
 _blank("name", " ")
@@ -168,7 +205,8 @@ def _record(number, title, what, old, new, model=luns.snapshot):
     def spoil(lun):
         lun.record(lun.sr.named["disk"], old, new)
     spoil.__name__ = str("record_" + title)
-    refused(number, "BadMGT", RECORD % what, model=model)(spoil)
+    text = MGT % ("the VDI record at offset 2048 %s" % what) if "../" in what else RECORD % what
+    refused(number, "BadMGT", text, model=model)(spoil)
 
 
 _record(NEW, "without_deleted", "has no field deleted, or another value than 0 or 1", b"<deleted>0</deleted>", b"")
@@ -341,7 +379,8 @@ def only_a_snapshot(lun):
     pass
 
 
-@refused(48, "NothingLeft", NOTHING_LEFT % "the SR is empty", model=lambda: _named(luns.empty()))
+@refused(48, "EmptySR", "the SR on this LUN has no VDIs: there is nothing to resign. " + advice("EmptySR") + ".",
+         model=lambda: _named(luns.empty()))
 def empty_sr(lun):
     pass
 

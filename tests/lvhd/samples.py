@@ -9,7 +9,7 @@ import subprocess
 
 from lvhd.model import PATTERN_SECTORS, SECTOR, pattern
 
-NAMES = ("one", "snaps", "chain5")
+NAMES = ("one", "snaps", "chain5", "xs70")
 DATA = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data")
 
 

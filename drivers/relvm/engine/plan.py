@@ -83,8 +83,9 @@ class Plan(object):
         for lv in self.lun.cbt_logs:
             self.removed.append((lv.name, 'a log of changed blocks, which would corrupt the next incremental backup'))
         if not [vdi for vdi in self.kept if not vdi.hidden]:
-            dropped = ['%s (%s)' % (vdi.uuid, why) for vdi, why in self.dropped]
-            raise errors.NothingLeft(dropped='; '.join(dropped) or 'the SR is empty')
+            if not self.lun.order:
+                raise errors.EmptySR()
+            raise errors.NothingLeft(dropped='; '.join(['%s (%s)' % (vdi.uuid, why) for vdi, why in self.dropped]))
         inner = [vdi.uuid for vdi in self.kept if vdi.hidden]
         if inner:
             self.report.append('%d base copies stay, since disks depend on them (resigning never merges disks): after sr-scan '
@@ -132,12 +133,23 @@ class Plan(object):
         for record in lun.lost:
             gone[record.uuid] = 'no LV'
         types = dict([(vdi.uuid, VDI_TYPES[vdi.kind()]) for vdi in lun.order])
+        self._report_blank_names(name_label, name_description)
         new = lun.mgt.rewritten(self.uuids, gone, types, name_label, name_description)
         self.runs = self._changes(lun.mgt_lv, 0, octets(lun.mgt.raw), octets(new))
         for vdi in self.kept:
             if vdi.disk is not None and vdi.disk.parent is not None:
                 for offset, old, changed in vdi.disk.rewritten(self.uuids):
                     self.runs.extend(self._changes(vdi.lv, offset, old, changed))
+
+    def _report_blank_names(self, name_label, name_description):
+        mended = 'the %s of %s is nothing but white space, which sm cannot read back; it is empty on the clone'
+        given = {'name': name_label, 'description': name_description}
+        for what in self.lun.mgt.blank():
+            if given[what] is None:
+                self.report.append(mended % (what, 'the SR'))
+        for vdi in self.kept:
+            if vdi.record is not None:
+                self.report.extend([mended % (what, 'VDI %s' % vdi.uuid) for what in vdi.record.blank()])
 
     def _changes(self, lv, offset, old, new):
         """The byte runs on the LUN that change `old` into `new` at `offset` of the LV."""

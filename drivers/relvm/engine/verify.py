@@ -9,6 +9,7 @@ comparison with a plan or with the original.
 import re
 
 from relvm import identity
+from relvm.formats import mgt
 from relvm.octets import text
 
 # A uuid or an LVM id from its first dash on. What stands before that is looked at last, as a search for a dash is quicker by
@@ -137,7 +138,14 @@ def deviations(lun, plan):
 def _properties(vdi, vg, uuids):
     """What a resign does not change about a VDI, but for the uuids in it."""
     return (vdi.lv.segments, vdi.lv.writable, [identity.substitute(tag, uuids) for tag in vdi.lv.tags], vdi.hidden, vdi.size(vg),
-            vdi.name_label(), _parent(vdi, uuids))
+            _name(vdi), _parent(vdi, uuids))
+
+
+def _name(vdi):
+    """The name as a resign leaves it: one of blanks alone is emptied."""
+    if mgt.is_blank(vdi.name_label()):
+        return ''
+    return vdi.name_label()
 
 
 def _parent(vdi, uuids):

@@ -5,6 +5,8 @@ Sources: sm's srmetadata.py and metadata.py, the same in every release.
 
     0       "XSSM:%-10s:1:2": magic, bytes in use (decimal), major and minor version
     512     <?xml version="1.0" ?><uuid>SR</uuid><allocation>thick or thin</allocation>
+              sm of the XenServer 7.0 era adds <initial_allocation> and <allocation_quantum>, empty unless the SR was thin in its
+              own way (`xlvhd`, which no other release reads), and every later release keeps them
     1024    <name_label>SR name</name_label>
     1536    <name_description>...</name_description>
     2048    VDI records of two sectors each, up to the end that the header says
@@ -14,19 +16,25 @@ Sources: sm's srmetadata.py and metadata.py, the same in every release.
 Only names are escaped (& < >). A record whose `deleted` is 1 is free for the next VDI. sm's reader gives up on the whole
 volume at the first record that it cannot parse, and then looks as if there were no VDIs, so one such record is refused here.
 
-Names are kept byte for byte. No XML parser sees this text: what does not have the shape above is refused.
+Before 6.0 the header was binary: "XSSM", length, major (2 bytes) and minor version, little-endian, and one XML document behind it.
+
+Names are kept byte for byte, but for names of blanks alone: sm's reader takes them for a dict, and cannot list such an SR. No XML
+parser sees this text: what does not have the shape above is refused.
 """
 
 import re
+import struct
 
 from relvm import errors
 from relvm import identity
 from relvm.octets import for_user
 from relvm.octets import is_utf8
+from relvm.octets import octets
 from relvm.octets import text
 
 SECTOR = 512
 LV_NAME = 'MGT'
+VERSION = (1, 2)
 SR_SECTORS = 4
 RECORDS_AT = SR_SECTORS * SECTOR
 RECORD_SIZE = 2 * SECTOR
@@ -40,11 +48,17 @@ NO_POOL = ('', 'OpaqueRef:NULL')
 MAX_USED = 1 << 24
 
 _HEADER = re.compile(r'XSSM:([0-9]{1,10}) *:([0-9]+):([0-9]+)[ \0]*\Z')
+# Fields of the SR record; those of the XenServer 7.0 era are there in pairs
+SR_FIELDS = ('uuid', 'allocation')
+THIN_FIELDS = ('initial_allocation', 'allocation_quantum')
+_BINARY_HEADER = '<4sIHH'
 _SR = re.compile(re.escape(XML_HEADER) + r'((?:<[a-z_]+>[^<>]*</[a-z_]+>)*)[ \0]*\Z')
 _LABEL = re.compile(r'<name_label>([^<>]*)</name_label>[ \0]*\Z')
 _DESCRIPTION = re.compile(r'<name_description>([^<>]*)</name_description>[ \0]*\Z')
 _RECORD_A = re.compile(r'<vdi><name_label>([^<>]*)</name_label><name_description>([^<>]*)</name_description>[ \0]*\Z')
 _RECORD_B = re.compile(r'((?:<[a-z_]+>[^<>]*</[a-z_]+>)*)</vdi>[ \0]*\Z')
+# Whose record it is, also when it has not the known form
+_RECORD_UUID = re.compile('<uuid>(%s)</uuid>' % identity.UUID.pattern)
 _FIELD = re.compile(r'<([a-z_]+)>([^<>]*)</([a-z_]+)>')
 _FLAG = re.compile(r'[0-9]{1,9}\Z')
 # Characters that need no closer look: nearly every record has no others
@@ -59,7 +73,7 @@ _CHARACTER = re.compile('[\t\n\r -\x7f]|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\
                         '\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2}|'
                         '([\x00-\xff])[\x80-\xbf]*')
 _REPLACEMENT = '\xef\xbf\xbd'
-_FLAG = re.compile(r'[0-9]{1,9}\Z')
+_NUMBER = re.compile(r'[0-9]*\Z')
 _ANY = re.compile('')
 # The fields of sector B and what they hold; sm's scan fails without the needed ones
 _FIELDS = {
@@ -73,7 +87,7 @@ _FIELDS = {
     'snapshot_of': _ANY,
     'snapshot_time': re.compile(r'[0-9TZ:.-]*\Z'),
     'metadata_of_pool': _ANY,
-    'offset': re.compile(r'[0-9]*\Z'),
+    'offset': _NUMBER,
 }
 _NEEDED = ('is_a_snapshot', 'read_only', 'managed', 'type')
 
@@ -115,13 +129,23 @@ class Record(object):
                 self._bad('has is_a_snapshot %s' % self.fields['is_a_snapshot'])
 
     def _check_values(self):
-        _checked(self.name_label, 'the name of the record at %d' % self.offset)
-        _checked(self.name_description, 'the description of the record at %d' % self.offset)
+        whose = self._whose()
+        _checked_name(self.name_label, 'the name of %s' % whose)
+        _checked_name(self.name_description, 'the description of %s' % whose)
         for name in self.order:
-            _checked(self.fields[name], 'the field %s of the record at %d' % (name, self.offset))
+            wrong = _wrong(self.fields[name])
+            if wrong:
+                self._bad('has a field %s that %s' % (name, wrong))
+
+    def _whose(self):
+        """The VDI and the place of its record."""
+        match = _RECORD_UUID.search(self.raw)
+        if match:
+            return 'VDI %s (record at offset %d)' % (match.group(1), self.offset)
+        return 'the VDI record at offset %d' % self.offset
 
     def _bad(self, what):
-        raise errors.BadMGT(what='the VDI record at offset %d %s' % (self.offset, what))
+        raise errors.BadMGT(what='%s %s' % (self._whose(), what))
 
     def check(self):
         """Raises BadMGT unless a VDI's record has all that sm's scan asks of it, and nothing that is not known here."""
@@ -133,9 +157,11 @@ class Record(object):
         for name in _NEEDED:
             if name not in self.fields:
                 self._bad('has no %s' % name)
-        for what, value in (('name', self.name_label), ('description', self.name_description)):
-            if value and not for_user(unescaped(value)).strip():
-                raise errors.BlankName(what=what, uuid=self.uuid)
+
+    def blank(self):
+        """Which names are nothing but white space: 'name', 'description', both or none."""
+        names = (('name', self.name_label), ('description', self.name_description))
+        return [what for what, value in names if is_blank(value)]
 
     def is_snapshot(self):
         return int(self.fields.get('is_a_snapshot') or '0') != 0
@@ -150,7 +176,8 @@ class Record(object):
         return ''
 
     def rewritten(self, uuids, drop, vdi_type):
-        """The record's 1024 bytes (native str) with new uuids, marked as deleted when `drop`. vdi_type: what the LV is.
+        """The record's 1024 bytes (native str) with new uuids, marked as deleted when `drop`; names of blanks are emptied.
+        vdi_type: what the LV is.
 
         snapshot_of is emptied when it names no VDI of this SR (a reference of xapi means nothing in another SR), and so is
         metadata_of_pool.
@@ -169,7 +196,11 @@ class Record(object):
         tail = ''.join(['<%s>%s</%s>' % (name, fields[name], name) for name in self.order]) + '</vdi>'
         if len(tail) > SECTOR:
             self._bad('has no room for its new fields')
-        return self.raw[:SECTOR] + tail.ljust(SECTOR)
+        head = self.raw[:SECTOR]
+        if self.blank():
+            names = [{True: '', False: name}[is_blank(name)] for name in (self.name_label, self.name_description)]
+            head = ('<vdi><name_label>%s</name_label><name_description>%s</name_description>' % tuple(names)).ljust(SECTOR)
+        return head + tail.ljust(SECTOR)
 
 
 class Metadata(object):
@@ -182,16 +213,20 @@ class Metadata(object):
     """
 
     def __init__(self, read, size):
-        """read: function (offset, length) -> bytes in the volume; size: of the volume. Raises BadMGT, MGTVersion."""
+        """read: function (offset, length) -> bytes in the volume; size: of the volume. Raises BadMGT, BadName, OldMGT, NewMGT."""
         if size < RECORDS_AT:
             raise errors.BadMGT(what='it has %d bytes' % size)
         head = text(read(0, SECTOR))
         match = _HEADER.match(head)
         if match is None:
-            raise errors.BadMGT(what='its header is %s' % (head[:32].rstrip(' \0') or 'empty'))
-        version = '%s:%s' % match.group(2, 3)
-        if version != '1:2':
-            raise errors.MGTVersion(version=version)
+            self._refuse_header(head)
+        version = tuple([int(number) for number in match.group(2, 3)])
+        if version < VERSION:
+            raise errors.OldMGT(version='%d:%d' % version)
+        if version > VERSION:
+            raise errors.NewMGT(version='%d:%d' % version)
+        if '%s:%s' % match.group(2, 3) != '%d:%d' % version:
+            self._refuse_header(head)
         self.size = size
         self.used = int(match.group(1))
         if self.used < RECORDS_AT or self.used > size or (self.used - RECORDS_AT) % RECORD_SIZE:
@@ -203,25 +238,41 @@ class Metadata(object):
         if match is None:
             raise errors.BadMGT(what='the SR record is not of the known form')
         fields = _FIELD.findall(match.group(1))
-        names = [name for name, _, _ in fields]
-        names.sort()
-        if names != ['allocation', 'uuid'] or [name for name, _, closing in fields if name != closing]:
+        names = sorted([name for name, _, _ in fields])
+        if names not in (sorted(SR_FIELDS), sorted(SR_FIELDS + THIN_FIELDS)) or \
+                [name for name, _, closing in fields if name != closing]:
             raise errors.BadMGT(what='the SR record has the fields %s' % ', '.join(names))
         values = dict([(name, value) for name, value, _ in fields])
         self.sr_uuid, self.allocation = values['uuid'], values['allocation']
         if not identity.is_uuid(self.sr_uuid):
             raise errors.BadMGT(what='the SR uuid is %s' % self.sr_uuid)
+        for name in THIN_FIELDS:
+            if not _NUMBER.match(values.get(name, '')):
+                raise errors.BadMGT(what='the %s is %s' % (name, values[name]))
+        if self.allocation == 'xlvhd':
+            raise errors.ThinDaemon()
         if self.allocation not in ('thick', 'thin'):
             raise errors.BadMGT(what='the allocation is %s' % (self.allocation or 'empty'))
         label = _LABEL.match(raw[2 * SECTOR:3 * SECTOR])
         description = _DESCRIPTION.match(raw[3 * SECTOR:4 * SECTOR])
         if label is None or description is None:
             raise errors.BadMGT(what='the name of the SR is not of the known form')
-        self.name_label = _checked(label.group(1), 'the name of the SR')
-        self.name_description = _checked(description.group(1), 'the description of the SR')
+        self.name_label = _checked_name(label.group(1), 'the name of the SR')
+        self.name_description = _checked_name(description.group(1), 'the description of the SR')
         self.records = []
         for offset in range(RECORDS_AT, self.used, RECORD_SIZE):
             self.records.append(Record(offset, raw[offset:offset + RECORD_SIZE]))
+
+    def _refuse_header(self, head):
+        magic, _, major, minor = struct.unpack(_BINARY_HEADER, octets(head[:struct.calcsize(_BINARY_HEADER)]))
+        if magic == octets('XSSM') and head[4:5] != ':' and (major, minor) <= VERSION:
+            raise errors.OldMGT(version='%d:%d in the binary form from before 6.0' % (major, minor))
+        raise errors.BadMGT(what='its header is %s' % (head[:32].rstrip(' \0') or 'empty'))
+
+    def blank(self):
+        """Which names of the SR are nothing but white space, as Record.blank()."""
+        names = (('name', self.name_label), ('description', self.name_description))
+        return [what for what, value in names if is_blank(value)]
 
     def live(self):
         """The records of VDIs that exist: {uuid: Record}. Raises DuplicateVDI."""
@@ -248,6 +299,10 @@ class Metadata(object):
                  self.raw[SECTOR:2 * SECTOR].replace(self.sr_uuid, uuids[self.sr_uuid]),
                  self.raw[2 * SECTOR:3 * SECTOR],
                  self.raw[3 * SECTOR:4 * SECTOR]]
+        if name_label is None and is_blank(self.name_label):
+            name_label = ''
+        if name_description is None and is_blank(self.name_description):
+            name_description = ''
         if name_label is not None:
             parts[2] = _name_sector('name_label', name_label)
         if name_description is not None:
@@ -265,21 +320,33 @@ class Metadata(object):
         return found
 
 
-def _checked(value, what):
-    """A value that sm's XML parser will take."""
+def is_blank(value):
+    """True for a stored name that has characters, all of them white space: sm's reader answers a dict for it."""
+    return bool(value) and not for_user(unescaped(value)).strip()
+
+
+def _wrong(value):
+    """What sm's XML parser does not like about a value, or ''."""
     if not is_utf8(value):
-        raise errors.BadMGT(what='%s is not UTF-8' % what)
+        return 'is not UTF-8'
     if _ENTITY.search(value):
-        raise errors.BadMGT(what='%s has an entity that sm does not write' % what)
+        return 'has an entity that sm does not write'
     if _CONTROL.search(value):
-        raise errors.BadMGT(what='%s has control characters' % what)
+        return 'has control characters'
     if _NONCHARACTER.search(value):
-        raise errors.BadMGT(what='%s has a character that XML does not have' % what)
+        return 'has a character that XML does not have'
+    return ''
+
+
+def _checked_name(value, what):
+    wrong = _wrong(value)
+    if wrong:
+        raise errors.BadName(what=what, wrong=wrong)
     return value
 
 
 def _name_sector(tag, value):
-    """One sector <tag>value</tag>, escaped and cut at a character so that it fits."""
+    """One sector <tag>value</tag>, escaped and cut at a character so that it fits; empty where nothing but white space would stand."""
     room = SECTOR - len('<%s></%s>' % (tag, tag))
     escaped = ''
     for match in _CHARACTER.finditer(value):
@@ -290,6 +357,8 @@ def _name_sector(tag, value):
         if len(escaped) + len(piece) > room:
             break
         escaped += piece
+    if is_blank(escaped):
+        escaped = ''
     return ('<%s>%s</%s>' % (tag, escaped, tag)).ljust(SECTOR)
 
 
