@@ -171,6 +171,21 @@ def test_what_is_not_understood(change, said):
     assert said in str(caught.value)
 
 
+def test_a_bad_name_is_told_by_its_vdi():
+    """sm cut it within an entity; made anew it would be cut there again, so that the name has to be changed."""
+    with pytest.raises(errors.BadName) as caught:
+        metadata(swap(b'disk &amp; more', b'disk &am')(writer.used(some_sr())))
+    assert 'the name of VDI %s (record at offset 2048)' % FIRST.decode('ascii') in str(caught.value)
+    assert 'vdi-param-set' in str(caught.value)
+
+
+@pytest.mark.parametrize('change', [swap(b'<vdi>' + NAME, NAME), swap(b'<managed>1', b'<managed>x')])
+def test_a_bad_record_is_told_by_its_vdi(change):
+    with pytest.raises(errors.BadMGT) as caught:
+        metadata(change(writer.used(some_sr()))).live()
+    assert 'VDI %s (record at offset 2048)' % FIRST.decode('ascii') in str(caught.value)
+
+
 @pytest.mark.parametrize('version', [(1, 1), (1, 0), (1, 3), (2, 0), (0, 2), (12, 345)])
 def test_other_versions(version):
     with pytest.raises(errors.OldMGT if version < (1, 2) else errors.NewMGT) as caught:
