@@ -158,14 +158,9 @@ class BadArea(Refused):
 
 
 class NoVolumeGroup(Refused):
-    text = 'no SR on this LUN: PV %(pv)s belongs to no VG'
-    advice = 'An LVM tool that was interrupted can leave a clone like this; make a new clone'
-    sm_error = 'LVMNoVolume'
-
-
-class InterruptedCommand(Refused):
-    text = 'the LUN was cloned in the middle of an LVM command: the metadata area holds a pre-committed text'
-    advice = 'Make a new clone'
+    text = 'no SR on this LUN: PV %(pv)s belongs to no VG%(though)s'
+    advice = ('An LVM command that was interrupted (one, in the life of an SR, at its first change by a newer LVM) can leave a clone like '
+              'this: make a new clone, and do not format this one')
     sm_error = 'LVMNoVolume'
 
 

@@ -27,7 +27,7 @@ ROWS = rows_lvm.table.rows + rows_mgt.table.rows + rows_vhd.table.rows
 FAULTS = {"SRUnavailable": 47, "LVMMaster": 58, "LVMOneLUN": 99, "LVMNoVolume": 100, "ConfigSCSIid": 107, "MetadataError": 181}
 # Which classes carry another number than 47
 NUMBERS = dict([("ManyPVs", 99), ("MissingPV", 99)] +
-               [(name, 100) for name in ("NoLabel", "ManyLabels", "BadLabel", "BadArea", "NoVolumeGroup", "InterruptedCommand", "BadText",
+               [(name, 100) for name in ("NoLabel", "ManyLabels", "BadLabel", "BadArea", "NoVolumeGroup", "BadText",
                                          "NotAnSR", "WrongPV")] +
                [(name, 181) for name in ("NoMGT", "BadMGT", "BadName", "OldMGT", "NewMGT", "ThinDaemon", "WrongSRUuid", "DuplicateVDI")])
 

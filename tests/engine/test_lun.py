@@ -132,10 +132,6 @@ def wipe_text(header):
     header[40:64] = b'\0' * 24
 
 
-def pre_commit(header):
-    header[64:88] = header[40:64]
-
-
 def truncate(size):
     def change(path, sr):
         cut(path, size(sr))
@@ -178,7 +174,6 @@ BAD_LVM = [
     ('area checksum', headed(damage.put(300, b'\xff'), damage.nothing), errors.BadArea, ('4096',)),
     ('text checksum', flip_text, errors.BadArea, ('text',)),
     ('no VG', headed(wipe_text), errors.NoVolumeGroup, ('interrupted',)),
-    ('pre-commit', headed(pre_commit), errors.InterruptedCommand, ('in the middle',)),
     ('area elsewhere', labelled(damage.put(104, ELSEWHERE)), errors.BadArea, (str(1 << 20),)),
     ('no text', texted(b'extent_size', b'extent_size ='), errors.BadText, ()),
     ('other VG', texted(b'VG_XenStorage', b'VG_GuestStuff'), errors.NotAnSR, ('VG_GuestStuff',)),

@@ -789,7 +789,12 @@ def staged_offset(path, page):
         page += 4096
 
 
-@pytest.mark.parametrize('function', [new_text, new_uuid_of_pv, log_of_another, body_of_another, staged_by_another])
+def pre_commit(path):
+    """An LVM command is at work: it has named its text in the second raw location."""
+    damage.area(path, damage.put(64, damage.read(path, 4096 + 40, 24)), damage.seal_area)
+
+
+@pytest.mark.parametrize('function', [new_text, pre_commit, new_uuid_of_pv, log_of_another, body_of_another, staged_by_another])
 def test_changed_before_switch_1(function, clone):
     _, path = clone('two_snapshots')
     names = reader.vg_names(path)

@@ -304,9 +304,43 @@ def test_text_of_more_than_4_mib():
     assert len(read_area(small_area(((b'x' * 4 * MIB, 1024),), size), 4096, size).text) == 4 * MIB
 
 
-def test_pre_committed_text():
-    with pytest.raises(errors.InterruptedCommand):
-        read_area(small_area(((b'abc\0', 1024), (b'def\0', 2048))))
+def test_pre_committed_text_is_ignored():
+    area = read_area(small_area(((b'abc\0', 1024), (b'def\0', 2048))))
+    assert (area.text, area.text_offset) == ('abc\0', 1024)
+    (line,) = area.report
+    assert 'middle of an LVM command' in line
+
+
+def with_locations(first, second):
+    """A small area whose two raw locations are (offset, size) of one of the texts abc at 1024 and def at 2048."""
+    device = small_area(((b'abc\0', 1024), (b'def\0', 2048)))
+    raw = device[4096:4096 + SECTOR]
+    for at, (place, size) in ((40, first), (64, second)):
+        data = bytes(device[4096 + place:4096 + place + size])
+        raw[at:at + 24] = struct.pack(str('<QQII'), place, size, reader.lvm_crc(data), 0)
+    raw[:4] = struct.pack(str('<I'), reader.lvm_crc(bytes(raw[4:])))
+    device[4096:4096 + SECTOR] = raw
+    return device
+
+
+@pytest.mark.parametrize('first, second, live', [
+    ((1024, 4), (0, 0), 'abc\0'), ((1024, 4), (9000, 4), 'abc\0'), ((1024, 4), (0, 4), 'abc\0'), ((0, 0), (2048, 4), 'def\0'),
+    ((1024, 0), (2048, 4), 'def\0'), ((0, 4), (2048, 4), 'def\0'), ((0, 0), (0, 0), None), ((0, 0), (0, 4), None),
+    ((0, 0), (2048, 0), None)])
+def test_which_text_is_live(first, second, live):
+    area = read_area(with_locations(first, second))
+    assert area.empty == (live is None)
+    if live is not None:
+        assert area.text == live
+        assert len(area.report) == (second[0] and second[1] and 1)
+
+
+def test_a_second_text_alone_must_be_whole():
+    device = with_locations((0, 0), (2048, 4))
+    device[4096 + 2048] ^= 1
+    with pytest.raises(errors.BadArea) as caught:
+        read_area(device)
+    assert 'checksum of the text' in str(caught.value)
 
 
 @pytest.mark.parametrize('string', ['a\0', 'x' * 511 + '\0', 'x' * 512, 'x' * 6000 + '\xff\0'])

@@ -14,7 +14,8 @@ table = Table()
 refused, accepted = table.refused, table.accepted
 
 NO_LABEL = "no SR on this LUN: it has no LVM label. Check that this is the LUN you mean and that the array has copied all of it."
-ORPHAN = ("no SR on this LUN: PV {pv} belongs to no VG. An LVM tool that was interrupted can leave a clone like this; make a new clone.")
+ORPHAN = ("no SR on this LUN: PV {pv} belongs to no VG, though its label says so. An LVM command that was interrupted (one, in the life "
+          "of an SR, at its first change by a newer LVM) can leave a clone like this: make a new clone, and do not format this one.")
 LABEL = "the LVM label is not understood: %s. " + NEW_CLONE + "."
 AREA = "the LVM metadata area at offset %s is not understood: %s. " + NEW_CLONE + "."
 TEXT = "the LVM metadata text is not understood: %s. " + NEW_CLONE + "."
@@ -59,9 +60,16 @@ def orphan_pv(lun):
     lun.area(lambda raw: put(raw, 40, "<QQQ", 0, 0, 0))
 
 
-@refused(2, "NoVolumeGroup", ORPHAN)
-def orphan_pv_with_a_pre_commit(lun):
-    """vgcreate, killed between its two writes of the header."""
+@refused(2, "NoVolumeGroup", ORPHAN.replace(", though its label says so", ""))
+def orphan_pv_of_an_old_lvm(lun):
+    orphan_pv(lun)
+    lun.label(lambda raw: put(raw, 136, "<II", 1, 0))
+
+
+@accepted(2, ["the LUN was cloned while an LVM command made its first change of a PV of an older LVM; the metadata that it was about to "
+              "commit, which is whole, is taken"], model=luns.plain)
+def the_pre_committed_text_alone(lun):
+    """LVM 2.02.143 or later, killed before the last write of its first change."""
     def change(raw):
         raw[64:88] = raw[40:64]
         put(raw, 40, "<QQQ", 0, 0, 0)
@@ -389,8 +397,8 @@ def ignored_area(lun):
     lun.area(lambda raw: put(raw, 60, "<I", 1))
 
 
-@refused(25, "InterruptedCommand", "the LUN was cloned in the middle of an LVM command: the metadata area holds a pre-committed text. "
-         "Make a new clone.")
+@accepted(25, ["the LUN was cloned in the middle of an LVM command; what it was about to change is not part of the copy"],
+          model=luns.plain)
 def pre_committed_text(lun):
     def change(raw):
         raw[64:88] = raw[40:64]

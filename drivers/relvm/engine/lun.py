@@ -81,7 +81,7 @@ class Placement(object):
         self.staged = offset != lvmlabel.AREA_OFFSET
         self.area = lvmlabel.Area(device, offset, size)
         if self.area.empty:
-            raise errors.NoVolumeGroup(pv=self.label.pv_uuid)
+            raise errors.NoVolumeGroup(pv=self.label.pv_uuid, though={True: ', though its label says so', False: ''}[self.label.used])
         if self.area.text.find('\0') != len(self.area.text) - 1:
             raise errors.BadText(what='it does not end in one NUL')
 
@@ -100,7 +100,7 @@ class Lun(object):
         self.placement = placement
         self.label = placement.label
         self.area = placement.area
-        self.report = []
+        self.report = list(placement.area.report)
         self.vg = lvmgroup.VolumeGroup(self.area.text)
         self._check_volume_group()
         self._sort_volumes()

@@ -106,7 +106,7 @@ def execute(device, plan, progress):
 
     progress.step('switch 1')
     now = Placement(device)
-    if not now.label.same_place(label) or now.area.text_crc != area.text_crc or now.area.text != area.text:
+    if not now.label.same_place(label) or now.area.header != area.header or now.area.text != area.text:
         raise errors.Changing(what='the LVM metadata changed while the log was written')
     _expect(device, plan.log_at, plan.log_bytes, errors.Changing)
     _expect(device, plan.staged[0], plan.staged_bytes, errors.Changing)

@@ -27,7 +27,14 @@ Metadata area: a header of 512 bytes, then a ring for texts.
     24   8   offset of this area on the device
     32   8   size of this area
     40  24*  raw locations: u64 offset in the area, u64 size, u32 CRC of the text, u32 flags; ended by a zero one.
-             The first is the live text, a second one a pre-commit.
+             The first is the live text. A second one is there while an LVM command is at work: the text that it is about to
+             make the live one (a pre-commit). A location whose offset or size is 0 is none.
+
+A reader looks at the first location alone, and the next command starts behind the text that it names, so what a command that was
+cut off has left in the second one means nothing (_vg_commit_raw_rlocn, _vg_revert_raw). One case is different: the first write
+of LVM 2.02.143 or later to a label of an older one clears both locations, changes the label, writes its text and names it in the
+second location, then in the first (_text_pv_write, _vg_write_raw). In between no LVM sees a VG. With the second location alone,
+that text is whole and the only one that anything refers to: it is the live one. With neither there is no telling.
 
 A text is at most as long as the ring; one that reaches the end of the area goes on at offset 512. Its size counts a final
 NUL. The CRC is CRC-32 with the initial value 0xf597a6cf and no final inversion.
@@ -60,6 +67,7 @@ AREA_OFFSET = 4096
 AREA_HEADER = 512
 AREA_MAGIC = octets(' LVM2 x[5A%r0N*>')
 AREA_VERSION = 1
+LOCATIONS_AT = 40
 RAW_LOCATION = 24
 EXTENSION_VERSION = 2
 EXTENSION_USED = 1
@@ -84,6 +92,7 @@ class Label(object):
     device_size  bytes
     data_area    (offset, size)
     area         (offset, size) of the only metadata area
+    used         the extension says that the PV belongs to a VG
     """
 
     def __init__(self, sector, raw):
@@ -111,6 +120,8 @@ class Label(object):
             raise errors.BadLabel(what='%d metadata areas; one is expected' % len(areas))
         self.data_area = data_areas[0]
         self.area = areas[0]
+        version, flags = struct.unpack('<II', (raw[self._extension_at:] + octets('\0') * 8)[:8])
+        self.used = version >= EXTENSION_VERSION and flags & EXTENSION_USED != 0
 
     def _areas(self, position):
         found = []
@@ -163,6 +174,9 @@ class Area(object):
     text_offset         of the live text in the area
     text                the live text, native str with its final NUL
     text_crc            its checksum as the header has it
+    header              the 512 bytes
+    empty               there is no live text
+    report              [sentence] about what is odd but harmless
     """
 
     def __init__(self, device, offset, size):
@@ -178,14 +192,23 @@ class Area(object):
             self._bad('magic or version')
         if start != offset or stored_size != size:
             self._bad('it says that it is at %d with size %d' % (start, stored_size))
-        self.text_offset, length, self.text_crc, flags = struct.unpack('<QQII', header[40:64])
-        self.empty = self.text_offset == 0 or length == 0
+        self.header = header
+        self.report = []
+        live = self._location(0)
+        pending = self._location(1)
+        if live is None:
+            live = pending
+            if pending is not None:
+                self.report.append('the LUN was cloned while an LVM command made its first change of a PV of an older LVM; the metadata '
+                                   'that it was about to commit, which is whole, is taken')
+        elif pending is not None:
+            self.report.append('the LUN was cloned in the middle of an LVM command; what it was about to change is not part of the copy')
+        self.empty = live is None
         if self.empty:
             return
+        self.text_offset, length, self.text_crc, flags = live
         if flags:
             self._bad('its text is marked as ignored')
-        if struct.unpack('<Q', header[64:72])[0]:
-            raise errors.InterruptedCommand()
         if not AREA_HEADER <= self.text_offset < size or length > size - AREA_HEADER:
             self._bad('text at %d with size %d' % (self.text_offset, length))
         if length > MAX_TEXT:
@@ -196,6 +219,14 @@ class Area(object):
         if crc(data) != self.text_crc:
             self._bad('wrong checksum of the text')
         self.text = text(data)
+
+    def _location(self, number):
+        """(offset in the area, size, CRC, flags) of a raw location, or None."""
+        at = LOCATIONS_AT + number * RAW_LOCATION
+        location = struct.unpack('<QQII', self.header[at:at + RAW_LOCATION])
+        if location[0] == 0 or location[1] == 0:
+            return None
+        return location
 
     def _bad(self, what):
         raise errors.BadArea(offset=self.offset, what=what)
