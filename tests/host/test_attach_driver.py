@@ -138,18 +138,6 @@ def test_attach_of_the_original_itself(array):  # noqa: F811
     assert sha256(a.original) == untouched
 
 
-def test_attach_hands_on_the_drivers_refusal(array):  # noqa: F811
-    a = array(shapes.one(1))
-    a.attach_original()
-    with open(a.clone, "r+b") as lun:
-        lun.seek(512)
-        lun.write(b"\0" * 512)
-    with pytest.raises(Failure) as caught:
-        attach.attach(Session(a.xapi), a.config())
-    assert caught.value.details[0].startswith("SR_BACKEND_FAILURE_")
-    assert list(a.xapi.srs()) == [a.sr.uuid]
-
-
 def test_preview(array):  # noqa: F811
     a = array(shapes.one(1))
     a.attach_original()

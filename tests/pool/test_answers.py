@@ -42,6 +42,11 @@ def test_a_lun_that_can_be_resigned():
     assert (answer['possible'], answer['reasons'], answer['copy_of'], answer['vdis']) == (True, [], '', [])
 
 
+def test_a_lun_on_which_no_sr_could_be_read():
+    answer = answers.preview(str('<SRlist><resign><possible>false</possible><reason code="NoLabel">no.</reason></resign></SRlist>'))
+    assert (answer['uuid'], answer['possible'], answer['reasons']) == ('', False, [{'code': 'NoLabel', 'sentence': 'no.'}])
+
+
 def test_names_outside_ascii():
     xml = '<SRlist><SR><UUID>a</UUID><name_label>Grün 中</name_label><resign/></SR></SRlist>'
     for text in (xml.encode('utf-8'), str(xml) if sys.version_info[0] > 2 else xml.encode('utf-8')):

@@ -25,11 +25,12 @@ def preview(xml):
         report          [sentence] worth knowing
         vdis            [{uuid, name_label, action, reason, type, size}], action keep or drop
 
-    Raises NotAnAnswer if there is not exactly one SR with a `resign` part.
+    Where no SR could be read, uuid is '' and the reasons say why. Raises NotAnAnswer if there is not exactly one `resign` part.
     """
-    nodes = _children(_top(xml), 'SR')
-    if len(nodes) != 1 or not _children(nodes[0], 'resign'):
-        raise NotAnAnswer('%d SRs' % len(nodes))
+    top = _top(xml)
+    nodes = [node for node in _children(top, 'SR') + [top] if _children(node, 'resign')]
+    if len(nodes) != 1 or len(_children(top, 'SR')) > 1:
+        raise NotAnAnswer('%d SRs' % len(_children(top, 'SR')))
     answer = _identity(nodes[0])
     answer['device'] = _text(nodes[0], 'Devlist')
     resign = _children(nodes[0], 'resign')[0]
