@@ -4,7 +4,7 @@
 PYTHON ?= python3
 OUT ?= build/pack
 
-.PHONY: help demo test test-quick lint guest-test test-sm test-on crash fuzz bench rpm iso clean
+.PHONY: help demo test test-quick lint guest-test test-sm test-on crash fuzz recovery bench rpm iso clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -44,6 +44,10 @@ crash:
 ## fuzz        hostile LUNs, for as long as FUZZ_SECONDS says
 fuzz:
 	$(PYTHON) mk/test --run tests/fuzz/run
+
+## recovery    clones of a busy SR, resigned, beside sm's own recovery of them: make recovery TRACES=... SM_TREE=... [VHD_UTIL=...]
+recovery:
+	TRACES=$(TRACES) SM_TREE=$(SM_TREE) VHD_UTIL=$(VHD_UTIL) $(PYTHON) mk/test --run tests/recovery/run $(RECOVERY)
 
 ## bench       the figures of the README, into build/bench
 bench:

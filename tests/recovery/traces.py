@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""Traces: every write that reached a LUN while a real sm worked on it.
+
+A directory NAME holds NAME.json (the facts), base.tgz (the LUN before the first record: base.img, sparse) and trace.bin.gz:
+
+    `LUNTRACE1\\n`, u64 size of the LUN; then records; numbers are big-endian
+    W u64 offset, u32 length, data      a write
+    D u64 offset, u32 length            a discard; what was there reads zero afterwards
+    F                                   a flush
+    M u32 length, text                  a marker; writes nothing
+
+State N is the base with the first N records applied. Facts: sr, size, operations [{name, what, first, last, before, after, error}];
+`first` and `last` are the indexes of an operation's own markers, `before` and `after` list the VDIs: uuid, name, hidden, parent, size, type,
+snapshot, and expect {sector: seed} of what a user sees.
+"""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import gzip
+import io
+import json
+import os
+import struct
+import subprocess
+
+MAGIC = b"LUNTRACE1\n"
+
+
+class Trace(object):
+    """name, facts, operations [dict], records [(kind, offset, data or length)], read at once."""
+
+    def __init__(self, directory):
+        self.directory = os.path.abspath(directory)
+        self.name = os.path.basename(self.directory)
+        with io.open(os.path.join(self.directory, self.name + ".json"), encoding="utf-8") as stream:
+            self.facts = json.load(stream)
+        self.operations = self.facts["operations"]
+        self.records = []
+        stream = gzip.open(os.path.join(self.directory, "trace.bin.gz"))
+        try:
+            self._read(stream)
+        finally:
+            stream.close()
+
+    def _read(self, stream):
+        if stream.read(len(MAGIC)) != MAGIC:
+            raise ValueError("%s is no trace" % self.directory)
+        self.size, = struct.unpack(str(">Q"), stream.read(8))
+        while True:
+            kind = stream.read(1).decode("ascii")
+            if kind in ("W", "D"):
+                offset, length = struct.unpack(str(">QI"), stream.read(12))
+                self.records.append((kind, offset, stream.read(length) if kind == "W" else length))
+            elif kind == "M":
+                length, = struct.unpack(str(">I"), stream.read(4))
+                self.records.append((kind, 0, stream.read(length).decode("utf-8")))
+            elif kind == "F":
+                self.records.append((kind, 0, b""))
+            else:
+                return
+
+    def instants(self, operation):
+        """The numbers of an operation's states: before its first write, and after each."""
+        after = [index + 1 for index in range(operation["first"], operation["last"]) if self.records[index][0] in "WD"]
+        return [operation["first"]] + after
+
+    def base(self, directory):
+        """Unpack the LUN before the first record; its path."""
+        subprocess.check_call(["tar", "-xzSf", os.path.join(self.directory, "base.tgz"), "-C", directory, "--no-same-owner"])
+        path = os.path.join(directory, "base.img")
+        with open(path, "r+b") as image:
+            image.truncate(self.size)
+        return path
+
+    def apply(self, image, first, last):
+        """Records first to last - 1, on an open file."""
+        for kind, offset, data in self.records[first:last]:
+            if kind == "W":
+                image.seek(offset)
+                image.write(data)
+            elif kind == "D":
+                image.seek(offset)
+                image.write(b"\0" * data)
+
+
+class Film(object):
+    """One image that is wound forward from instant to instant of a trace."""
+
+    def __init__(self, trace, directory):
+        self.trace = trace
+        self.path = trace.base(directory)
+        self.at = 0
+
+    def wind(self, state):
+        """Bring the image to that state; it must not lie before the present one. Its path."""
+        if state < self.at:
+            raise ValueError("state %d is over" % state)
+        with open(self.path, "r+b") as image:
+            self.trace.apply(image, self.at, state)
+        self.at = state
+        return self.path
+
+
+def sample(trace, number):
+    """About `number` of a trace's instants, in order, as (operation, state): of every operation the first, the last and as many between
+    as fit, evenly spread; 0: all of them. Long operations give no more than short ones until those are used up."""
+    instants = [(operation, trace.instants(operation)) for operation in trace.operations]
+    each = 1
+    while number and sum(min(each + 1, len(states)) for _, states in instants) <= number:
+        if each >= max(len(states) for _, states in instants):
+            break
+        each += 1
+    chosen = []
+    for operation, states in instants:
+        count = min(each, len(states)) if number else len(states)
+        indexes = sorted({index * (len(states) - 1) // max(count - 1, 1) for index in range(count)})
+        chosen.extend((operation, states[index]) for index in indexes)
+    return chosen
