@@ -224,7 +224,15 @@ class Dispatcher(object):
         self.xapi.plugin_calls.append((host, plugin, function, args))
         return "True"
 
+    def task_create(self, session, label, description):
+        return self.db.insert("task", {"name_label": label, "name_description": description, "status": "pending", "progress": 0.0,
+                                       "result": "", "error_info": [], "other_config": {}})
+
     def task_destroy(self, session, task):
+        self.db.delete("task", task)
+        return ""
+
+    def task_cancel(self, session, task):
         return ""
 
     def message_create(self, session, name, priority, kind, uuid, body):
@@ -251,6 +259,8 @@ class Dispatcher(object):
         self.permit(session, "VDI", self.db.get("VDI", vdi), vdi)
         self.db.delete("VDI", vdi)
         return ""
+
+    VDI_forget = VDI_db_forget
 
     def SR_get_VDIs(self, session, sr):
         self.db.get("SR", sr)

@@ -10,8 +10,8 @@ A directory NAME holds NAME.json (the facts), base.tgz (the LUN before the first
     M u32 length, text                  a marker; writes nothing
 
 State N is the base with the first N records applied. Facts: sr, size, operations [{name, what, first, last, before, after, error}];
-`first` and `last` are the indexes of an operation's own markers, `before` and `after` list the VDIs: uuid, name, hidden, parent, size, type,
-snapshot, and expect {sector: seed} of what a user sees.
+`first` and `last` are the indexes of an operation's own markers, `before` and `after` list the VDIs: uuid, name, hidden, parent, size,
+type, snapshot, and expect {sector: seed} of what a user sees.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
