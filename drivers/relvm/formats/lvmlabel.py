@@ -61,14 +61,18 @@ LABEL_SECTOR = 1
 LABEL_SCAN_SECTORS = 4
 LABEL_ID = octets('LABELONE')
 LABEL_TYPE = octets('LVM2 001')
+LABEL = '<8sQII8s32sQ'
 LABEL_HEAD = struct.calcsize('<8sQII8s')
+AREAS_AT = struct.calcsize(LABEL)
 PV_UUID_LENGTH = 32
 AREA_OFFSET = 4096
 AREA_HEADER = 512
 AREA_MAGIC = octets(' LVM2 x[5A%r0N*>')
 AREA_VERSION = 1
-LOCATIONS_AT = 40
-RAW_LOCATION = 24
+AREA = '<I16sIQQ'
+LOCATIONS_AT = struct.calcsize(AREA)
+LOCATION = '<QQII'
+RAW_LOCATION = struct.calcsize(LOCATION)
 EXTENSION_VERSION = 2
 EXTENSION_USED = 1
 INITIAL_CRC = 0xf597a6cf
@@ -98,20 +102,19 @@ class Label(object):
     def __init__(self, sector, raw):
         self.sector = sector
         self.raw = raw
-        stored, header = struct.unpack('<II', raw[16:24])
+        _, own_sector, stored, header, kind, pv_uuid, self.device_size = struct.unpack(LABEL, raw[:AREAS_AT])
         if stored != crc(raw[20:]):
             raise errors.BadLabel(what='wrong checksum')
-        if struct.unpack('<Q', raw[8:16])[0] != sector:
+        if own_sector != sector:
             raise errors.BadLabel(what='it says that it is in another sector')
-        if raw[24:32] != LABEL_TYPE:
-            raise errors.BadLabel(what='type %r' % text(raw[24:32]))
+        if kind != LABEL_TYPE:
+            raise errors.BadLabel(what='type %r' % text(kind))
         if header != LABEL_HEAD:
             raise errors.BadLabel(what='PV header at offset %d' % header)
-        self.pv_uuid = text(raw[32:64])
+        self.pv_uuid = text(pv_uuid)
         if not identity.PV_UUID.match(self.pv_uuid):
             raise errors.BadLabel(what='its PV UUID has characters that LVM does not write')
-        self.device_size = struct.unpack('<Q', raw[64:72])[0]
-        data_areas, position = self._areas(72)
+        data_areas, position = self._areas(AREAS_AT)
         self._area_at = position
         areas, self._extension_at = self._areas(position)
         if len(data_areas) != 1:
@@ -185,9 +188,9 @@ class Area(object):
         if offset % SECTOR or size % SECTOR or size <= AREA_HEADER or size > MAX_AREA or offset + size > device.size:
             self._bad('size %d on a device of %d' % (size, device.size))
         header = device.read(offset, AREA_HEADER)
-        if struct.unpack('<I', header[:4])[0] != crc(header[4:]):
+        checksum, magic, version, start, stored_size = struct.unpack(AREA, header[:LOCATIONS_AT])
+        if checksum != crc(header[4:]):
             self._bad('wrong header checksum')
-        magic, version, start, stored_size = struct.unpack('<16sIQQ', header[4:40])
         if magic != AREA_MAGIC or version != AREA_VERSION:
             self._bad('magic or version')
         if start != offset or stored_size != size:
@@ -223,7 +226,7 @@ class Area(object):
     def _location(self, number):
         """(offset in the area, size, CRC, flags) of a raw location, or None."""
         at = LOCATIONS_AT + number * RAW_LOCATION
-        location = struct.unpack('<QQII', self.header[at:at + RAW_LOCATION])
+        location = struct.unpack(LOCATION, self.header[at:at + RAW_LOCATION])
         if location[0] == 0 or location[1] == 0:
             return None
         return location
