@@ -318,11 +318,6 @@ class UnknownVolume(Refused):
     advice = 'Remove or rename it on the original and clone again'
 
 
-class Qcow2(Refused):
-    text = 'the SR has QCOW2 volumes, which are not supported: %(lvs)s'
-    advice = 'Clone an SR that has VHDs only'
-
-
 class BadQcow2(Refused):
     text = 'the QCOW2 image in LV %(lv)s is not understood: %(what)s'
     advice = REPAIR_VDI
@@ -349,7 +344,7 @@ class ParentMismatch(Refused):
 
 
 class BadChain(Refused):
-    text = 'the VHD chain of LV %(lv)s %(what)s'
+    text = 'the chain of LV %(lv)s %(what)s'
     advice = REPAIR_VDI
 
 
@@ -379,6 +374,13 @@ class SameUuid(Refused):
 
 
 # The pool. Used by the driver.
+
+class Qcow2Host(Refused):
+    """At its next attach such an sm deletes the records of these disks (syncMetadataAndStorage of its LVHDSR)."""
+
+    text = 'the SR has QCOW2 disks, and the sm of this host does not know them: %(lvs)s'
+    advice = 'Resign it on a host that does: XCP-ng 8.3 with the updates of April 2026 or later'
+
 
 class InUse(Refused):
     text = 'the LUN %(scsi_id)s belongs to SR %(sr)s of this pool (%(how)s)'

@@ -10,11 +10,10 @@ import pytest
 
 from luns import damage, expect
 from lvhd import generate, leftovers, lvmdisk, reader, shapes
-from lvhd.model import MIB, RAW, Sr, Vdi, Volume
+from lvhd.model import MIB, QCOW2, RAW, VHD, Sr, Vdi, Volume
 from relvm import errors
 from relvm.engine import blockdev
-from relvm.formats import vhd
-from relvm.engine.lun import Lun, Placement
+from relvm.engine.lun import MAX_CHAIN, Lun, Placement
 from relvm.octets import octets
 
 SECTOR = 512
@@ -37,7 +36,7 @@ def same_as_model(lun, sr):
     for vdi, model in zip(lun.order, stored):
         assert vdi is lun.vdis[vdi.uuid]
         assert vdi.lv.name == model.volume.name
-        assert vdi.kind() == {'vhd': 'vhd', RAW: 'raw'}[model.vdi_type]
+        assert vdi.kind() == {VHD: 'vhd', QCOW2: 'qcow2', RAW: 'raw'}[model.vdi_type]
         assert vdi.hidden == model.hidden
         assert vdi.size(lun.vg) == model.virtual_size(sr.extent_size)
         assert (vdi.parent and vdi.parent.uuid) == (model.parent and model.parent.uuid)
@@ -233,7 +232,7 @@ def with_volumes(*volumes):
 
 
 @pytest.mark.parametrize('name', ['clone_x', 'leaf_' + UUID, 'coalesce_1_2', 'jvhd_' + UUID, 'OLD_' + UUID, 'LV-OLD_' + UUID,
-                                  'x_trim_lv'])
+                                  'QCOW2-OLD_' + UUID, 'x_trim_lv'])
 def test_names_of_journals(name, written):
     expect.refused(written(with_volumes(Volume(name))), errors.Journals, name)
 
@@ -243,14 +242,16 @@ def test_journals_by_their_tags_and_all_are_named(written):
     expect.refused(path, errors.Journals, 'one, two')
 
 
-@pytest.mark.parametrize('name', ['VHD-', 'VHD-x', 'LV-' + UUID[:-1], 'VHD-' + UUID + '.bak', 'VHD-' + UUID.upper(), 'LV-' + UUID + '0'])
+@pytest.mark.parametrize('name', ['VHD-', 'VHD-x', 'LV-' + UUID[:-1], 'VHD-' + UUID + '.bak', 'VHD-' + UUID.upper(), 'LV-' + UUID + '0',
+                                  'QCOW2-', 'QCOW2-x', 'QCOW2-' + UUID + '.bak'])
 def test_volumes_with_the_prefix_of_a_vdi(name, written):
     expect.refused(written(with_volumes(Volume(name))), errors.UnknownVolume, name)
 
 
-def test_qcow2_volumes(written):
-    names = ['QCOW2-' + UUID, 'QCOW2-x']
-    expect.refused(written(with_volumes(*[Volume(name) for name in names])), errors.Qcow2, *names)
+def test_a_qcow2_volume_without_an_image(written):
+    """Real qcow2_helper crashes on it, so no judge may see it."""
+    name = 'QCOW2-' + UUID
+    expect.refused(written(with_volumes(Volume(name))), errors.BadQcow2, name, 'there is no QCOW2 image in it')
 
 
 @pytest.mark.parametrize('name, tags', [(UUID + '.cbtlog', ['cbtlog']), (UUID + '.cbtlog', [])])
@@ -413,15 +414,16 @@ def test_cycle(written):
     expect.refused(path, errors.BadChain, 'VHD-')
 
 
+@pytest.mark.parametrize('kind', [VHD, QCOW2])
 @pytest.mark.parametrize('depth, allowed', [(30, True), (31, False), (40, False)])
-def test_depth_of_a_chain(depth, allowed, written):
+def test_depth_of_a_chain(depth, allowed, kind, written):
     sr = Sr(4)
-    vdi = shapes.disk(sr, 'deep', sectors=(0,))
+    vdi = shapes.disk(sr, 'deep', sectors=(0,), vdi_type=kind)
     for _ in range(depth - 1):
         sr.vdis.append(shapes.base_copy(sr, vdi))
     path = written(sr)
     if allowed:
-        assert len(understood(path).vdis) == depth == vhd.MAX_CHAIN
+        assert len(understood(path).vdis) == depth == MAX_CHAIN
     else:
         expect.refused(path, errors.BadChain, 'longer than 30')
 

@@ -36,7 +36,7 @@ JOURNALS = "the SR was cloned in the middle of an operation: %s. Let the origina
 UNKNOWN = ("the LV %s is named or tagged like a volume of sm, but is none that sm makes. Remove or rename it on the original and "
            "clone again.")
 DUPLICATE = "two objects carry the uuid %s: %s. Remove one of them on the original and clone again."
-QCOW2 = "the SR has QCOW2 volumes, which are not supported: %s. Clone an SR that has VHDs only."
+QCOW2 = "the QCOW2 image in LV %s is not understood: %s. Repair or remove this VDI on the original and clone again."
 KEPT = "the LV %s is not of an SR; it is kept"
 NO_ROOM = ("the LVM metadata area has no free run of %d bytes for a second text; the largest has %d. Remove some VDIs from the original "
            "and clone again.")
@@ -751,11 +751,11 @@ def admin_lvs_named_after_vdis(lun):
 
 def _qcow2():
     sr = luns.snapshot()
-    sr.volumes = [Volume("QCOW2-12345678-1234-4123-8123-123456789abc", content=[(0, b"QFI\xfb\0\0\0\3")]), Volume("QCOW2-x")]
+    sr.volumes = [Volume("QCOW2-12345678-1234-4123-8123-123456789abc", content=[(0, b"QFI\xfb\0\0\0\2")])]
     return sr
 
 
-@refused(33, "Qcow2", QCOW2 % "QCOW2-12345678-1234-4123-8123-123456789abc, QCOW2-x", model=_qcow2)
+@refused(33, "BadQcow2", QCOW2 % ("QCOW2-12345678-1234-4123-8123-123456789abc", "it has version 2"), model=_qcow2)
 def qcow2(lun):
     pass
 

@@ -212,7 +212,7 @@ def _record(number, title, what, old, new, model=luns.snapshot):
 _record(NEW, "without_deleted", "has no field deleted, or another value than 0 or 1", b"<deleted>0</deleted>", b"")
 _record(NEW, "deleted_in_part", "has no field deleted, or another value than 0 or 1", b"<deleted>0", b"<deleted>2")
 _record(NEW, "with_a_path_as_uuid", "has the uuid ../{disk_uuid}", b"<uuid>", b"<uuid>../")
-_record(NEW, "of_an_unknown_vdi_type", "has the vdi_type qcow2", b"<vdi_type>vhd", b"<vdi_type>qcow2")
+_record(NEW, "of_an_unknown_vdi_type", "has the vdi_type vdi", b"<vdi_type>vhd", b"<vdi_type>vdi")
 _record(NEW, "without_vdi_type", "has the vdi_type None", b"<vdi_type>vhd</vdi_type>", b"")
 _record(NEW, "without_is_a_snapshot", "has no is_a_snapshot", b"<is_a_snapshot>0</is_a_snapshot>", b"")
 _record(NEW, "with_a_word_for_is_a_snapshot", "has is_a_snapshot no", b"<is_a_snapshot>0", b"<is_a_snapshot>no")

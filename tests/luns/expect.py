@@ -157,7 +157,7 @@ def mgt_is_that_of_before(outcome):
         if uuid not in kept:
             expected['deleted'] = '1'
         elif one.fields['deleted'] == '0':
-            expected['vdi_type'] = {'VHD': 'vhd', 'LV': 'aio'}[kept[uuid].split('-')[0]]
+            expected['vdi_type'] = {'VHD': 'vhd', 'QCOW2': 'qcow2', 'LV': 'aio'}[kept[uuid].split('-')[0]]
         assert list(other.fields.items()) == list(expected.items())
 
 
@@ -172,6 +172,10 @@ def disks_are_those_of_before(outcome):
             assert digests[twin] == before[uuid]
             assert [volume.segments for volume in new.chain(twin)] == [volume.segments for volume in old.chain(uuid)]
             name = old.vdi_volume(uuid).name
+            if name.startswith('QCOW2-'):
+                one, other = old.qcow2(name), new.qcow2(new.vdi_volume(twin).name)
+                assert other.head[:one.name_at or None] == one.head[:one.name_at or None]
+                assert (other.hidden, len(other.head)) == (one.hidden, len(one.head))
             if name.startswith('VHD-'):
                 one, other = old.vhd(name), new.vhd(new.vdi_volume(twin).name)
                 assert other.footer.bytes == one.footer.bytes
@@ -203,7 +207,8 @@ def hashes_are_those_of_the_model(outcome, model):
 
 
 def only_identities_were_written(outcome):
-    """Whatever sector differs from before is the label's, the metadata area's, MGT's, or a header or locator of a kept child."""
+    """Whatever sector differs from before is the label's, the metadata area's, MGT's, or a header or locator of a kept child: of
+    a QCOW2 image those with the parent's path."""
     allowed = []
     with reader.Lun(outcome.path) as lun:
         allowed.append((SECTOR, 2 * SECTOR))
@@ -211,6 +216,9 @@ def only_identities_were_written(outcome):
         mgt = lun.volumes['MGT']
         allowed.extend((start, start + length) for start, length in mgt.pieces(0, mgt.size))
         for name in lun.volumes:
+            if name.startswith('QCOW2-') and lun.qcow2(name).name_at:
+                allowed.extend((start, start + count) for start, count in
+                               lun.volumes[name].pieces(lun.qcow2(name).name_at, len(lun.qcow2(name).parent_path)))
             if name.startswith('VHD-') and lun.vhd(name).differencing:
                 places = [(SECTOR, 2 * SECTOR)] + [(each.offset, each.length) for each in lun.vhd(name).locators]
                 for offset, length in places:

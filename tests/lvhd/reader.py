@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-only
-"""Reads the image of a LUN: label, VG, volumes, MGT, VHD chains, and what a guest would read.
+"""Reads the image of a LUN: label, VG, volumes, MGT, chains of VHDs and QCOW2 images, and what a guest would read.
 
-Works from the format descriptions in the docstrings of `lvmdisk`, `mgt` and `vhd`, but shares no code with those encoders.
+Works from the format descriptions in the docstrings of `lvmdisk`, `mgt`, `vhd` and `qcow2`, but shares no code with those encoders.
 An image is a path or a seekable binary file object.  What is damaged raises `BadImage`.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
@@ -24,6 +24,10 @@ BLOCK = BLOCK_SECTORS * SECTOR
 VHD_EPOCH = 946684800
 LABEL_SECTORS = 4
 UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+# Of the names of VDIs' volumes
+PREFIXES = ("VHD-", "QCOW2-", "LV-")
 
 
 class BadImage(ValueError):
@@ -345,6 +349,14 @@ class Vhd(object):
                 self.locators.append(Locator(code.decode("ascii"), space, length, offset, volume.read(offset, length)))
 
     @property
+    def size(self):
+        return self.footer.size
+
+    @property
+    def hidden(self):
+        return self.footer.hidden
+
+    @property
     def differencing(self):
         return self.footer.kind == 4
 
@@ -386,6 +398,63 @@ class Vhd(object):
                     sector = block * BLOCK_SECTORS + run + index
                     if sector < total:
                         found[sector] = data[index * SECTOR:(index + 1) * SECTOR]
+        return found
+
+
+class Qcow2(object):
+    """The QCOW2 image in a volume: size, hidden, parent_path ("" without parent), parent_format, and its own layer's sectors.
+
+    mark_at: offset of sm's byte for hidden nodes, None when there is none; name_at: of the parent's path; head: what ends with it.
+    """
+
+    def __init__(self, volume):
+        self.volume = volume
+        head = volume.read(0, 65536)
+        (magic, version, self.name_at, length, bits, self.size, crypt, self.l1_entries, self.l1_at, _, _, snapshots, _,
+         self.features) = struct.unpack_from(str(">4sIQIIQIIQQIIQQ"), head)
+        if magic != b"QFI\xfb" or version != 3 or crypt or snapshots:
+            raise BadImage("%s: no QCOW2 image" % volume.name)
+        self.cluster = 1 << bits
+        self.extended = bool(self.features & 16)
+        extensions, position = {}, struct.unpack_from(str(">I"), head, 100)[0]
+        while True:
+            kind, size = struct.unpack_from(str(">II"), head, position)
+            if kind == 0:
+                break
+            extensions[kind] = (position + 8, head[position + 8:position + 8 + size])
+            position += 8 + -(-size // 8) * 8
+        self.mark_at, mark = extensions.get(0x76617465, (None, b"\0"))
+        self.hidden = mark[:1] != b"\0"
+        self.parent_format = extensions.get(0xe2792aca, (0, b""))[1].decode("ascii")
+        self.parent_path = head[self.name_at:self.name_at + length].decode("ascii") if self.name_at else ""
+        self.head = head[:self.name_at + length if self.name_at else position + 8]
+
+    def parent_volume(self):
+        """The LV name that the parent's path ends in, None for a disk without parent."""
+        if not self.parent_path:
+            return None
+        return self.parent_path.split("/")[-1]
+
+    def _table(self, place, entries, step):
+        data = self.volume.read(place, entries * step)
+        return [struct.unpack_from(str(">Q"), data, index * step)[0] & 0x00fffffffffffe00 for index in range(entries)]
+
+    def sectors(self):
+        """Sector number to 512 bytes, of every sector that is present in this layer."""
+        found = {}
+        step = 16 if self.extended else 8
+        entries = self.cluster // step
+        for number, table in enumerate(self._table(self.l1_at, self.l1_entries, 8)):
+            if table == 0:
+                continue
+            for index, place in enumerate(self._table(table, entries, step)):
+                if place == 0:
+                    continue
+                first = (number * entries + index) * (self.cluster // SECTOR)
+                data = self.volume.read(place, self.cluster)
+                for start in range(0, self.cluster, SECTOR):
+                    if first + start // SECTOR < self.size // SECTOR:
+                        found[first + start // SECTOR] = data[start:start + SECTOR]
         return found
 
 
@@ -443,7 +512,7 @@ class Lun(object):
         self.volumes = collections.OrderedDict()
         for name, section in self.vg.get("logical_volumes", {}).items():
             self.volumes[name] = LogicalVolume(self, name, section)
-        self._vhds = {}
+        self._disks = {}
 
     def __enter__(self):
         return self
@@ -457,8 +526,8 @@ class Lun(object):
         return Mgt(self.volumes["MGT"])
 
     def vdi_volume(self, uuid):
-        """The volume of a VDI; BadImage if there is none, or both a VHD and a raw one."""
-        names = [name for name in ("VHD-" + uuid, "LV-" + uuid) if name in self.volumes]
+        """The volume of a VDI; BadImage if there is none, or more than one."""
+        names = [prefix + uuid for prefix in PREFIXES if prefix + uuid in self.volumes]
         if len(names) != 1:
             raise BadImage("%d volumes for VDI %s" % (len(names), uuid))
         return self.volumes[names[0]]
@@ -466,25 +535,43 @@ class Lun(object):
     def vdi_uuids(self):
         """uuids of all VDIs that have a volume, in the order of the text."""
         return [name.split("-", 1)[1] for name in self.volumes
-                if name.startswith(("VHD-", "LV-")) and UUID.match(name.split("-", 1)[1])]
+                if name.startswith(PREFIXES) and UUID.match(name.split("-", 1)[1])]
 
     def vhd(self, name):
-        if name not in self._vhds:
-            self._vhds[name] = Vhd(self.volumes[name])
-        return self._vhds[name]
+        if name not in self._disks:
+            self._disks[name] = Vhd(self.volumes[name])
+        return self._disks[name]
+
+    def qcow2(self, name):
+        if name not in self._disks:
+            self._disks[name] = Qcow2(self.volumes[name])
+        return self._disks[name]
+
+    def disk(self, name):
+        """The Vhd or Qcow2 in a volume, None for a raw one."""
+        if name.startswith("VHD-"):
+            return self.vhd(name)
+        return self.qcow2(name) if name.startswith("QCOW2-") else None
 
     def chain(self, uuid):
-        """The volumes from a VDI's to the root of its chain; checks every link's parent uuid."""
+        """The volumes from a VDI's to the root of its chain; checks every link: a VHD's parent uuid, the SR and the format in a
+        QCOW2 image."""
         volumes = [self.vdi_volume(uuid)]
-        while volumes[-1].name.startswith("VHD-"):
-            child = self.vhd(volumes[-1].name)
-            name = child.parent_volume()
-            if name is None:
+        while True:
+            child = self.disk(volumes[-1].name)
+            name = child and child.parent_volume()
+            if not name:
                 break
             if name not in self.volumes:
                 raise BadImage("%s: parent %s is not on this LUN" % (volumes[-1].name, name))
             if name in [volume.name for volume in volumes]:
                 raise BadImage("%s: the chain is a cycle" % name)
+            if isinstance(child, Qcow2):
+                expected = "/dev/%s/%s" % (self.vg_name, name), {"QCOW2": "qcow2", "LV": "raw"}.get(name.split("-")[0])
+                if (child.parent_path, child.parent_format) != expected:
+                    raise BadImage("%s: its parent is %s %s" % (volumes[-1].name, child.parent_format, child.parent_path))
+                volumes.append(self.volumes[name])
+                continue
             expected = self.vhd(name).footer.uuid if name.startswith("VHD-") else str(uuids.UUID(int=0))
             if child.parent_uuid != expected:
                 raise BadImage("%s: parent uuid %s, but %s has %s" % (volumes[-1].name, child.parent_uuid, name, expected))
@@ -493,17 +580,15 @@ class Lun(object):
 
     def virtual_size(self, uuid):
         volume = self.vdi_volume(uuid)
-        return self.vhd(volume.name).footer.size if volume.name.startswith("VHD-") else volume.size
+        disk = self.disk(volume.name)
+        return volume.size if disk is None else disk.size
 
     def virtual_sectors(self, uuid):
         """Sector number to 512 bytes of every sector of the virtual disk that is not zero."""
         sectors = {}
         zero = b"\0" * SECTOR
         for volume in reversed(self.chain(uuid)):
-            if volume.name.startswith("VHD-"):
-                sectors.update(self.vhd(volume.name).sectors())
-            else:
-                sectors.update(volume.sectors())
+            sectors.update((self.disk(volume.name) or volume).sectors())
         limit = self.virtual_size(uuid) // SECTOR
         return dict((number, data) for number, data in sectors.items() if data != zero and number < limit)
 
@@ -556,7 +641,7 @@ def virtual_digests(image):
 
 def structures(image):
     """Every live structure of the LUN that carries an identity, as `Structure`s: label, metadata area header, live text, used
-    part of MGT, and of each VHD both footers, the header and the locators."""
+    part of MGT, of each VHD both footers, the header and the locators, and of each QCOW2 image what ends with the parent's path."""
     found = []
     with Lun(image) as lun:
         def add(name, pieces):
@@ -568,6 +653,8 @@ def structures(image):
         if "MGT" in lun.volumes:
             add("MGT", lun.volumes["MGT"].pieces(0, lun.mgt().length))
         for name, volume in lun.volumes.items():
+            if name.startswith("QCOW2-"):
+                add(name + " header", volume.pieces(0, len(lun.qcow2(name).head)))
             if not name.startswith("VHD-"):
                 continue
             disk = lun.vhd(name)

@@ -4,8 +4,8 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 import re
 
-from lvhd.model import PATTERN_SECTORS, RAW, VHD, Sr, Vdi, Volume, pattern
-from lvhd.reader import BLOCK, BLOCK_SECTORS, SECTOR, BadImage, Lun
+from lvhd.model import PATTERN_SECTORS, QCOW2, RAW, VHD, Sr, Vdi, Volume, pattern
+from lvhd.reader import BLOCK, BLOCK_SECTORS, PREFIXES, SECTOR, BadImage, Lun
 
 KNOWN_LINES = ("id", "status", "flags", "tags", "creation_time", "creation_host", "segment_count")
 STARTS_PATTERN = re.compile(br"\[([^\[\]]*)@(\d+)\]")
@@ -65,12 +65,12 @@ def _volume(volume):
 
 
 def _type(lun, uuid):
-    return VHD if lun.vdi_volume(uuid).name.startswith("VHD-") else RAW
+    return {"VHD": VHD, "QCOW2": QCOW2, "LV": RAW}[lun.vdi_volume(uuid).name.split("-")[0]]
 
 
 def _vdi(lun, record):
     fields = record.fields
-    stored = any(prefix + fields["uuid"] in lun.volumes for prefix in ("VHD-", "LV-"))
+    stored = any(prefix + fields["uuid"] in lun.volumes for prefix in PREFIXES)
     vdi = Vdi(fields["uuid"], record.label, record.description, deleted=fields["deleted"] == "1", stored=stored,
               vdi_type=_type(lun, fields["uuid"]) if stored else fields["vdi_type"],
               record_vdi_type=fields["vdi_type"], is_a_snapshot=fields["is_a_snapshot"] == "1",
@@ -89,6 +89,8 @@ def _stored(lun, vdi):
         vdi.hidden = "hidden" in volume.tags
         vdi.contents = _contents(volume.sectors(), ())
         return vdi
+    if vdi.vdi_type == QCOW2:
+        raise BadImage("%s is a QCOW2 image" % volume.name)
     disk = lun.vhd(volume.name)
     vdi.size = disk.footer.size
     vdi.hidden = disk.footer.hidden
@@ -127,5 +129,5 @@ def _link(lun, result):
     """Set the parents."""
     by_volume = dict((vdi.volume.name, vdi) for vdi in result.vdis if vdi.stored)
     for name, vdi in by_volume.items():
-        if vdi.vdi_type == VHD and lun.vhd(name).differencing:
-            vdi.parent = by_volume[lun.vhd(name).parent_volume()]
+        if vdi.vdi_type != RAW and lun.disk(name).parent_volume():
+            vdi.parent = by_volume[lun.disk(name).parent_volume()]

@@ -8,7 +8,7 @@ import uuid
 
 from lvhd import image, lvmtext, mgt
 from lvhd.ids import Ids
-from lvhd.model import MIB, NEW_RECORD, RAW, RESERVED_BY_SM, SECTOR, Sr, Vdi, Volume
+from lvhd.model import MIB, NEW_RECORD, QCOW2, RAW, RESERVED_BY_SM, SECTOR, Sr, Vdi, Volume
 
 NULL_REF = "OpaqueRef:NULL"
 # Sectors written in most disks: at the start, across the border of two blocks, in a later block, at the end of 8 MiB.
@@ -24,12 +24,12 @@ def disk(sr, name, sectors=SPREAD, **fields):
     return vdi
 
 
-def base_copy(sr, vdi, **fields):
-    """Move the data of a VDI into a new hidden parent, as a snapshot does; returns the parent."""
+def base_copy(sr, vdi, above_raw="vhd", **fields):
+    """Move the data of a VDI into a new hidden parent, as a snapshot does; returns the parent. above_raw: type of a raw VDI's child."""
     base = Vdi(sr.ids.uuid(), "base copy", size=vdi.size, vdi_type=vdi.vdi_type, parent=vdi.parent, contents=vdi.contents,
-               full_blocks=vdi.full_blocks, hidden=True, reserved=vdi.reserved, **fields)
+               full_blocks=vdi.full_blocks, hidden=True, reserved=vdi.reserved, cluster_bits=vdi.cluster_bits, **fields)
     if vdi.vdi_type == RAW:
-        vdi.vdi_type = vdi.record_vdi_type = "vhd"
+        vdi.vdi_type = vdi.record_vdi_type = above_raw
         vdi.volume = Volume(vdi.volume_name(), extents=None, tags=vdi.volume.tags)
     vdi.parent, vdi.contents, vdi.full_blocks = base, {}, set()
     return base
@@ -39,7 +39,7 @@ def snapshot(sr, vdi, name="snap", time="20200128T12:00:00Z", **fields):
     """Snapshot a VDI; returns the snapshot.  Records end up in the order VDI, snapshot, base copy."""
     base = base_copy(sr, vdi)
     snap = sr.add(name, size=vdi.size, parent=base, is_a_snapshot=True, snapshot_of=vdi.uuid, snapshot_time=time,
-                  metadata_of_pool=NULL_REF, reserved=vdi.reserved, **fields)
+                  metadata_of_pool=NULL_REF, reserved=vdi.reserved, vdi_type=vdi.vdi_type, cluster_bits=vdi.cluster_bits, **fields)
     sr.vdis.append(base)
     return snap
 
@@ -47,7 +47,7 @@ def snapshot(sr, vdi, name="snap", time="20200128T12:00:00Z", **fields):
 def clone(sr, vdi, name):
     """Clone a VDI; returns the clone."""
     base = base_copy(sr, vdi)
-    twin = sr.add(name, size=vdi.size, parent=base, reserved=vdi.reserved)
+    twin = sr.add(name, size=vdi.size, parent=base, reserved=vdi.reserved, vdi_type=vdi.vdi_type, cluster_bits=vdi.cluster_bits)
     sr.vdis.append(base)
     return twin
 
@@ -148,6 +148,65 @@ def hidden_leftovers(seed=0):
     child.parent = root
     orphan = disk(sr, "base copy", hidden=True, recorded=False, sectors=(528,))
     orphan.parent = child
+    return sr
+
+
+def qcow2_snapshots(seed=0, **fields):
+    """XCP-ng 8.3: a QCOW2 disk with two snapshots."""
+    sr = Sr(seed, **fields)
+    vdi = disk(sr, "vdi0", vdi_type=QCOW2)
+    for number in (1, 2):
+        snapshot(sr, vdi, "snap%d" % number)
+        write(vdi, 512 + 8 * number, "after%d" % number)
+    return sr
+
+
+def qcow2_chain30(seed=0):
+    """The longest chain of QCOW2 images; its snapshots are gone, but not yet coalesced."""
+    sr = Sr(seed)
+    vdi = disk(sr, "vdi0", vdi_type=QCOW2)
+    hidden_chain(sr, vdi, 30)
+    return sr
+
+
+def mixed(seed=0):
+    """VHD, QCOW2 and raw disks side by side: a tree of clones, a snapshot of each kind, a raw parent of QCOW2 images, a disk that came
+    by migration (small clusters, extended L2 entries), one from elsewhere without sm's mark, and what waits for the garbage collector."""
+    sr = Sr(seed)
+    first = disk(sr, "template", vdi_type=QCOW2)
+    second = clone(sr, first, "vm1")
+    write(second, 520, "vm1")
+    third = clone(sr, second, "vm2")
+    write(third, 528, "vm2")
+    snapshot(sr, third, "backup of vm2")
+    write(third, 4092, "vm2-later")
+    vhd = disk(sr, "vhd disk")
+    snapshot(sr, vhd)
+    write(vhd, 520, "after")
+    disk(sr, "raw disk", vdi_type=RAW)
+    was_raw = disk(sr, "was raw", vdi_type=RAW)
+    sr.vdis.append(base_copy(sr, was_raw, QCOW2))
+    write(was_raw, 520, "after")
+    migrated = disk(sr, "migrated", vdi_type=QCOW2, cluster_bits=14)
+    snapshot(sr, migrated)
+    write(migrated, 520, "after")
+    disk(sr, "from elsewhere", vdi_type=QCOW2, marked=False)
+    disk(sr, "odd size", vdi_type=QCOW2, size=7 * MIB + 512, sectors=(0, 14320))
+    disk(sr, "empty", vdi_type=QCOW2, sectors=())
+    disk(sr, "in pieces", vdi_type=QCOW2, fragments=3)
+    disk(sr, "deleted disk", vdi_type=QCOW2, hidden=True, managed=False)
+    root = disk(sr, "base copy", vdi_type=QCOW2, hidden=True)
+    disk(sr, "base copy", vdi_type=QCOW2, hidden=True, sectors=(520,)).parent = root
+    return sr
+
+
+def large_qcow2(seed=0):
+    """A QCOW2 disk of 3 TiB with all its room on the LUN, and a snapshot, beside a VHD."""
+    sr = Sr(seed)
+    large = disk(sr, "large", vdi_type=QCOW2, size=3 << 40, sectors=(0, 4092, 1 << 32, (3 << 31) - 8))
+    snapshot(sr, large)
+    write(large, 1 << 31, "after")
+    disk(sr, "vdi1")
     return sr
 
 
@@ -378,8 +437,8 @@ def sized(count, chain=30, diff_share=0.1, seed=0):
 
 
 SHAPES = collections.OrderedDict((function.__name__, function) for function in (
-    one, one_reserved, two_snapshots, chain5, chain30, tree_with_clones, raw, raw_parent, hidden_leftovers, vdis50, full_vg,
-    wrapped_text, full_ring, long_names, mgt_nearly_full, deleted_slots, cbt_logs, ha_and_metadata_vdis, admin_lv, fragmented,
-    tags, old_lvm_text, lvm_2_02_130_text, indented_text, no_extension, other_sizes, unicode_names, opaque_refs, strays))
+    one, one_reserved, two_snapshots, chain5, chain30, tree_with_clones, raw, raw_parent, hidden_leftovers, qcow2_snapshots, qcow2_chain30,
+    mixed, vdis50, full_vg, wrapped_text, full_ring, long_names, mgt_nearly_full, deleted_slots, cbt_logs, ha_and_metadata_vdis, admin_lv,
+    fragmented, tags, old_lvm_text, lvm_2_02_130_text, indented_text, no_extension, other_sizes, unicode_names, opaque_refs, strays))
 for _place in TEXT_PLACES:
     SHAPES["text_at_" + _place] = lambda seed=0, place=_place: text_at(place, seed)

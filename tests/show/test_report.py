@@ -69,7 +69,7 @@ def test_data_of_a_shape(shape):
     for shown, vdi in zip(data['vdis'], stored):
         assert shown['name_label'] == labels.get(vdi.uuid, u'')
         assert shown['size'] == vdi.virtual_size(model.extent_size)
-        assert shown['type'] == {'vhd': 'vhd', 'aio': 'raw'}[vdi.vdi_type]
+        assert shown['type'] == {'vhd': 'vhd', 'qcow2': 'qcow2', 'aio': 'raw'}[vdi.vdi_type]
         assert shown['hidden'] == vdi.hidden
         assert shown['parent'] == (vdi.parent.uuid if vdi.parent is not None else '')
         if not data['possible']:

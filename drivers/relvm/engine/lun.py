@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-only
-"""What is on a LUN: label, metadata area, VG, MGT, VDIs and their VHD chains, all read and understood, or refused.
+"""What is on a LUN: label, metadata area, VG, MGT, VDIs and their chains, all read and understood, or refused.
 
 What a look costs is bounded, whatever the LUN says. It reads the first 4 KiB, the metadata area's header and text (4 MiB at most), the
-used part of MGT (16 MiB), and of each VHD 36 KiB of structures and the entries that a block table needs (4 MiB). Time is linear in what
-is read; so is memory, with at most 80 bytes for each byte of text and 8 for each of MGT. Block tables are not kept.
+used part of MGT (16 MiB), of each VHD 36 KiB of structures and the entries that a block table needs (4 MiB), and of each QCOW2 image its
+header (64 KiB at most, 4 KiB as sm makes them). Time is linear in what is read; so is memory, with at most 80 bytes for each byte of
+text and 8 for each of MGT. Block tables are not kept.
 """
 
 import re
@@ -14,6 +15,7 @@ from relvm import identity
 from relvm.formats import lvmgroup
 from relvm.formats import lvmlabel
 from relvm.formats import mgt
+from relvm.formats import qcow2
 from relvm.formats import vhd
 from relvm.octets import octets
 
@@ -23,16 +25,21 @@ TAG_RESIZE_JOURNAL = 'jvhd'
 TAG_CBT = 'cbtlog'
 CBT_SUFFIX = '.cbtlog'
 
-_VDI = re.compile(r'(VHD|LV)-(' + identity.UUID.pattern + r')\Z')
+MAX_CHAIN = 30
+# By the LV's prefix: the module that reads the image, and its kind
+_FORMATS = {'VHD': vhd, 'QCOW2': qcow2}
+_KINDS = {'VHD': 'vhd', 'QCOW2': 'qcow2', 'LV': 'raw'}
+
+_VDI = re.compile(r'(VHD|QCOW2|LV)-(' + identity.UUID.pattern + r')\Z')
 # journaler.py, lvhdutil.py, cleanup.py (TMP_RENAME_PREFIX) and trim_util.py of sm
-_JOURNAL = re.compile(r'(?:clone|leaf|inflate|relink|zero|coalesce)_|jvhd_|(?:VHD-|LV-)?OLD_|.*_trim_lv\Z')
+_JOURNAL = re.compile(r'(?:clone|leaf|inflate|relink|zero|coalesce)_|jvhd_|(?:VHD-|QCOW2-|LV-)?OLD_|.*_trim_lv\Z')
 _CBT = re.compile(identity.UUID.pattern + re.escape(CBT_SUFFIX) + r'\Z')
 
 
 class Vdi(object):
     """One VDI or inner node.
 
-    uuid, lv (lvmgroup.LogicalVolume), disk (vhd.Disk, None when raw), record (mgt.Record or None), hidden,
+    uuid, lv (lvmgroup.LogicalVolume), disk (vhd.Disk, qcow2.Disk, None when raw), record (mgt.Record or None), hidden,
     parent (Vdi or None), children [Vdi]
     """
 
@@ -46,18 +53,19 @@ class Vdi(object):
         if disk is None:
             self.hidden = TAG_HIDDEN in lv.tags
         else:
-            self.hidden = disk.footer.hidden
+            self.hidden = disk.hidden
 
     def size(self, vg):
         """Virtual size in bytes."""
         if self.disk is None:
             return vg.lv_size(self.lv)
-        return self.disk.footer.virtual_size
+        return self.disk.virtual_size
 
     def kind(self):
+        """raw, vhd or qcow2"""
         if self.disk is None:
             return 'raw'
-        return 'vhd'
+        return self.disk.KIND
 
     def name_label(self):
         """As stored: UTF-8, escaped."""
@@ -129,28 +137,23 @@ class Lun(object):
         self.cbt_logs = []
         self.others = []
         journals = []
-        qcow2 = []
         for lv in self.vg.order:
             match = _VDI.match(lv.name)
             if TAG_JOURNAL in lv.tags or TAG_RESIZE_JOURNAL in lv.tags or _JOURNAL.match(lv.name):
                 journals.append(lv.name)
-            elif lv.name.startswith('QCOW2-'):
-                qcow2.append(lv.name)
             elif _CBT.match(lv.name):
                 self.cbt_logs.append(lv)
             elif TAG_CBT in lv.tags:
                 raise errors.UnknownVolume(lv=lv.name)
             elif match:
                 self._vdi_lvs.append((match.group(1), match.group(2), lv))
-            elif lv.name.startswith('VHD-') or lv.name.startswith('LV-'):
+            elif lv.name.split('-')[0] in _KINDS and '-' in lv.name:
                 raise errors.UnknownVolume(lv=lv.name)
             elif lv.name != mgt.LV_NAME:
                 self.others.append(lv)
                 self.report.append('the LV %s is not of an SR; it is kept' % lv.name)
         if journals:
             raise errors.Journals(lvs=', '.join(journals))
-        if qcow2:
-            raise errors.Qcow2(lvs=', '.join(qcow2))
 
     def reader(self, lv, ahead=None):
         """A function (offset, length) -> bytes of one LV. ahead: what blockdev.read_places() has read before."""
@@ -163,12 +166,12 @@ class Lun(object):
         return read
 
     def _read_ends(self):
-        """What blockdev.read_places() returns for head and footer of every VHD: an LV often starts where another ends."""
+        """What blockdev.read_places() returns for the ends of every image: an LV often starts where another ends."""
         places = []
         for kind, _, lv in self._vdi_lvs:
-            if kind == 'VHD':
-                places.extend(self.vg.runs(lv, 0, vhd.HEAD_SIZE))
-                places.extend(self.vg.runs(lv, self.vg.lv_size(lv) - vhd.FOOTER_SIZE, vhd.FOOTER_SIZE))
+            if kind in _FORMATS:
+                for offset, length in _FORMATS[kind].ends(self.vg.lv_size(lv)):
+                    places.extend(self.vg.runs(lv, offset, length))
         return blockdev.read_places(self.device, places)
 
     def _read_mgt(self):
@@ -190,13 +193,13 @@ class Lun(object):
             if uuid == self.vg.sr_uuid:
                 raise errors.DuplicateVDI(what='the SR and the LV %s' % lv.name, uuid=uuid)
             disk = None
-            if kind == 'VHD':
-                disk = vhd.Disk(lv.name, self.vg.lv_size(lv), self.reader(lv, ahead))
+            if kind in _FORMATS:
+                disk = _FORMATS[kind].Disk(lv.name, self.vg.lv_size(lv), self.reader(lv, ahead))
                 self.report.extend(disk.report)
             record = records.pop(uuid, None)
             if record is None:
                 self.report.append('the LV %s has no record in the metadata volume' % lv.name)
-            elif record.fields['vdi_type'] != {'VHD': 'vhd', 'LV': 'aio'}[kind]:
+            elif record.fields['vdi_type'] != mgt.VDI_TYPES[_KINDS[kind]]:
                 self.report.append('the record of %s says type %s; the record is set right' % (lv.name, record.fields['vdi_type']))
             vdi = Vdi(uuid, lv, disk, record)
             self.vdis[uuid] = vdi
@@ -210,17 +213,11 @@ class Lun(object):
             if vdi.disk is None or vdi.disk.parent is None:
                 continue
             name = '%s-%s' % vdi.disk.parent
-            if len(vdi.disk.names) == 1:
-                raise errors.BadLocator(lv=vdi.lv.name, what='there is no locator')
-            if vdi.disk.sr_uuid not in (None, self.vg.sr_uuid):
-                raise errors.BadLocator(lv=vdi.lv.name, what='it names SR %s' % vdi.disk.sr_uuid)
+            vdi.disk.check_names(self.vg.sr_uuid)
             parent = self.vdis.get(vdi.disk.parent[1])
             if parent is None or parent.lv.name != name:
                 raise errors.ParentMissing(lv=vdi.lv.name, parent=name)
-            unique_id = vhd.NO_PARENT
-            if parent.disk is not None:
-                unique_id = parent.disk.footer.unique_id
-            if vdi.disk.parent_id != unique_id:
+            if not vdi.disk.fits(parent.disk):
                 raise errors.ParentMismatch(lv=vdi.lv.name, parent=name)
             vdi.parent = parent
             parent.children.append(vdi)
@@ -232,5 +229,5 @@ class Lun(object):
                 depth += 1
                 if node is vdi:
                     raise errors.BadChain(lv=vdi.lv.name, what='comes back to itself')
-                if depth > vhd.MAX_CHAIN:
-                    raise errors.BadChain(lv=vdi.lv.name, what='is longer than %d' % vhd.MAX_CHAIN)
+                if depth > MAX_CHAIN:
+                    raise errors.BadChain(lv=vdi.lv.name, what='is longer than %d' % MAX_CHAIN)

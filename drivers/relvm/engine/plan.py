@@ -13,7 +13,6 @@ from relvm.formats import redolog
 from relvm.octets import octets
 
 DESCRIPTION = 'Resigned by relvmoiscsi'
-VDI_TYPES = {'raw': 'aio', 'vhd': 'vhd'}
 
 
 class Plan(object):
@@ -26,7 +25,7 @@ class Plan(object):
     report        [sentence]
     pv_uuid       the new PV UUID, no dashes
     staged        (offset, size) of the staged metadata area; staged_text, final_text
-    runs          [(offset on the LUN, bytes)] for MGT and VHD headers
+    runs          [(offset on the LUN, bytes)] for MGT and the headers of images
     log           redolog.Log; log_bytes what is written; log_runs where [(offset, length)]
     """
 
@@ -132,7 +131,7 @@ class Plan(object):
         gone = dict([(vdi.uuid, why) for vdi, why in self.dropped])
         for record in lun.lost:
             gone[record.uuid] = 'no LV'
-        types = dict([(vdi.uuid, VDI_TYPES[vdi.kind()]) for vdi in lun.order])
+        types = dict([(vdi.uuid, mgt.VDI_TYPES[vdi.kind()]) for vdi in lun.order])
         self._report_blank_names(name_label, name_description)
         new = lun.mgt.rewritten(self.uuids, gone, types, name_label, name_description)
         self.runs = self._changes(lun.mgt_lv, 0, octets(lun.mgt.raw), octets(new))

@@ -36,7 +36,7 @@ def problems(lun, locked=False):
     for record in lun.lost:
         found.append('the VDI record %s has no LV' % record.uuid)
     for vdi in lun.order:
-        if vdi.record is not None and vdi.record.fields['vdi_type'] != {'raw': 'aio', 'vhd': 'vhd'}[vdi.kind()]:
+        if vdi.record is not None and vdi.record.fields['vdi_type'] != mgt.VDI_TYPES[vdi.kind()]:
             found.append('the record of %s has the wrong vdi_type' % vdi.lv.name)
         if vdi.children and not vdi.hidden:
             found.append('%s has children and is not hidden' % vdi.lv.name)
@@ -47,7 +47,7 @@ def problems(lun, locked=False):
 
 
 def uuids_of(lun):
-    """Every uuid in LV names of VDIs and in the parent names of VHDs: {uuid: None}."""
+    """Every uuid in LV names of VDIs and in the names of parents: {uuid: None}."""
     found = {lun.vg.sr_uuid: None}
     for vdi in lun.order:
         found[vdi.uuid] = None
@@ -58,15 +58,12 @@ def uuids_of(lun):
 
 
 def live_structures(lun):
-    """[(where, native str)] of all that is read by LVM, sm or vhd-util on this LUN, but names that users gave."""
+    """[(where, native str)] of all that is read by LVM, sm, vhd-util or qemu-img on this LUN, but names that users gave."""
     found = [('the LVM label', text(lun.label.raw)), ('the LVM metadata', lun.vg.text.rstrip('\0'))]
     found.extend(lun.mgt.identity_fields())
     for vdi in lun.order:
-        # vhd.Disk refuses a VHD without parent that has anything in the place of its names
-        if vdi.disk is not None and vdi.disk.parent is not None:
-            found.append(('the header of %s' % vdi.lv.name, text(vdi.disk.header)))
-            for _, stored, _ in vdi.disk.names:
-                found.append(('a parent locator of %s' % vdi.lv.name, stored))
+        if vdi.disk is not None:
+            found.extend([('the %s of %s' % (what, vdi.lv.name), content) for what, content in vdi.disk.structures()])
     return found
 
 

@@ -43,6 +43,8 @@ XML_HEADER = '<?xml version="1.0" ?>'
 DROPPED_TYPES = ('ha_statefile', 'redo_log', 'metadata', 'cbt_metadata')
 # The other types that xapi knows (idl/datamodel.ml, vdi_type)
 KEPT_TYPES = ('system', 'user', 'ephemeral', 'suspend', 'crashdump', 'rrd', 'pvs_cache')
+# What the field vdi_type says of a disk: by the kind of its image (lvhdutil.py; vditype.py of XCP-ng 8.3)
+VDI_TYPES = {'raw': 'aio', 'vhd': 'vhd', 'qcow2': 'qcow2'}
 NO_POOL = ('', 'OpaqueRef:NULL')
 # Records of 16,000 VDIs; sm's limit is a thousand. Reading costs memory
 MAX_USED = 1 << 24
@@ -123,7 +125,7 @@ class Record(object):
         if not self.deleted:
             if not identity.is_uuid(self.uuid):
                 self._bad('has the uuid %s' % self.uuid)
-            if self.fields.get('vdi_type') not in ('vhd', 'aio'):
+            if self.fields.get('vdi_type') not in VDI_TYPES.values():
                 self._bad('has the vdi_type %s' % self.fields.get('vdi_type'))
             if not _FLAG.match(self.fields.get('is_a_snapshot', '0')):
                 self._bad('has is_a_snapshot %s' % self.fields['is_a_snapshot'])

@@ -86,6 +86,11 @@ _INCOMPATIBLE = {0: 'it is marked dirty', 1: 'it is marked corrupt', 2: 'its dat
 _STRANGE = {0x23852875: 'it has bitmaps', 0x0537be77: 'it is encrypted', 0x44415441: 'its data is in another file'}
 
 
+def ends(size):
+    """[(offset, length)] of what is read of every image in an LV of `size` bytes, which can be read ahead."""
+    return [(0, min(size, HEAD_SIZE))]
+
+
 class Disk(object):
     """The QCOW2 image in one LV.
 
@@ -227,6 +232,11 @@ class Disk(object):
             self._bad('the format of its parent %s is %s' % (name, self.parent_format or 'not said'))
         self.parent = kind, uuid
         self.names.append((self.name_at, name, ''))
+
+    def check_names(self, sr_uuid):
+        """Raises BadQcow2 unless the name of a parent is of that SR."""
+        if self.sr_uuid not in (None, sr_uuid):
+            self._bad('it names SR %s' % self.sr_uuid)
 
     def fits(self, parent):
         """True: the format has nothing beside the name that could say that a Disk (None for a raw one) is not the parent."""

@@ -74,7 +74,6 @@ MAX_BLOCK = 1 << 21
 # MSIZE of lvhdutil: the BAT is laid out for 2 TiB, which is also the largest VHD, in blocks of 2 MiB
 MAX_BAT = 1 << 20
 BAT_PIECE = 4096
-MAX_CHAIN = 30
 _NO_NAMES = octets('\0') * (16 + NAME_SIZE + 24 * LOCATORS)
 
 _ASCII = re.compile(r'[\x20-\x7e]*\Z')
@@ -94,6 +93,11 @@ def _sum(raw):
     for start in range(0, len(raw), 256):
         total += (zlib.adler32(raw[start:start + 256]) & 0xffff) - 1
     return total
+
+
+def ends(size):
+    """[(offset, length)] of what is read of every VHD in an LV of `size` bytes, which can be read ahead."""
+    return [(0, HEAD_SIZE), (size - FOOTER_SIZE, FOOTER_SIZE)]
 
 
 class Footer(object):
@@ -131,11 +135,15 @@ class Disk(object):
     """The VHD in one LV.
 
     lv          name of the LV, for sentences
-    footer      Footer
+    footer      Footer; virtual_size, hidden  what it says
     parent      (kind, uuid) of the parent's LV: ('VHD'|'LV', uuid), or None
     parent_id   unique id of the parent that the header repeats
+    sr_uuid     the SR that the parent's names say, or None
+    names       [(offset, name as stored, encoding)] of the parent: in the header and in every locator
     report      [sentence] about what is odd but harmless
     """
+
+    KIND = 'vhd'
 
     def __init__(self, lv, size, read):
         """size: of the LV in bytes; read: function (offset, length) -> bytes of the LV, 512-aligned.
@@ -152,6 +160,8 @@ class Disk(object):
         self.footer = footer = parse_footer(head[:FOOTER_SIZE])
         if footer is None:
             self._bad('the copy of the footer at its start is damaged')
+        self.virtual_size = footer.virtual_size
+        self.hidden = footer.hidden
         self._check_end(read(size - FOOTER_SIZE, FOOTER_SIZE))
         if footer.type not in (DYNAMIC, DIFFERENCING):
             self._bad('it has type %d' % footer.type)
@@ -287,6 +297,25 @@ class Disk(object):
             return []
         offset, sectors = struct.unpack('>QI', raw[8:20])
         return [('batmap', start, start + SECTOR), ('batmap', offset, offset + sectors * SECTOR)]
+
+    def check_names(self, sr_uuid):
+        """Raises BadLocator unless the names of a parent are complete and of that SR."""
+        if len(self.names) == 1:
+            self._bad_locator('there is no locator')
+        if self.sr_uuid not in (None, sr_uuid):
+            self._bad_locator('it names SR %s' % self.sr_uuid)
+
+    def fits(self, parent):
+        """Whether the Disk `parent`, None for a raw one, is what the header says by its unique id."""
+        if parent is None:
+            return self.parent_id == NO_PARENT
+        return self.parent_id == parent.footer.unique_id
+
+    def structures(self):
+        """[(what, native str)] of what names the parent. (A disk without parent that has anything there was refused.)"""
+        if self.parent is None:
+            return []
+        return [('header', text(self.header))] + [('parent locator', stored) for _, stored, _ in self.names]
 
     def rewritten(self, uuids):
         """[(offset in the LV, old bytes, new bytes)] that give the parent its new name; all of the same length."""

@@ -89,6 +89,7 @@ class Resigner(object):
             device = blockdev.Device(lun.path, False)
             try:
                 data = report.preview(device, sr_uuid)
+                self._add_foreign_images(data, device)
             finally:
                 device.close()
         finally:
@@ -102,6 +103,16 @@ class Resigner(object):
             smcompat.log('preview: %s' % errors.printable(octets.from_user(line)))
         return report.as_xml(data)
 
+    def _add_foreign_images(self, data, device):
+        """Whatever else is said of the LUN, what is on it is shown."""
+        try:
+            _check_images(lvmgroup.VolumeGroup(Placement(device).area.text))
+        except errors.Qcow2Host:
+            report.add_reason(data, errors.current())
+        except errors.Refused:
+            # the preview has said so
+            pass
+
     def _refuse_used_lun(self):
         """No SR of this pool may use the LUN, on whichever host, attached or not."""
         used = smcompat.in_use_by(self.session, self.SCSIid, self.sr_ref)
@@ -112,11 +123,11 @@ class Resigner(object):
         """The LUN is a copy, not an original, and LVM leaves its original alone until it has its new identity."""
         placement = Placement(device)
         vg = lvmgroup.VolumeGroup(placement.area.text)
-        if placement.staged:
-            return
-        if lvmgroup.copied_from(vg.pv_device) == self.SCSIid and not self._forced():
-            raise errors.Original(scsi_id=self.SCSIid)
-        guard.hold(vg.name)
+        if not placement.staged:
+            if lvmgroup.copied_from(vg.pv_device) == self.SCSIid and not self._forced():
+                raise errors.Original(scsi_id=self.SCSIid)
+            guard.hold(vg.name)
+        _check_images(vg)
 
     def _forced(self):
         return self.dconf.get('force') == 'true'
@@ -149,6 +160,13 @@ class Resigner(object):
 
     def cleanup(self):
         """Nothing was activated."""
+
+
+def _check_images(vg):
+    """Raises errors.Qcow2Host when this host's sm would lose disks of the SR. A locked LUN waits for a host that would not."""
+    names = [lv.name for lv in vg.order if lv.name.startswith('QCOW2-')]
+    if names and not smcompat.knows_qcow2():
+        raise errors.Qcow2Host(lvs=', '.join(names))
 
 
 def _read(path):

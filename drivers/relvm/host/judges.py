@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """Before success is reported, this host's own LVM and sm read the result and have to agree with the plan.
 
-They activate nothing. At most six processes at any size: pvs and lvs with LVM_DEVICE as sm sets it, and again without, vgck, and
-vhd-util scan. sm's reader of MGT gets a copy of the used part.
+They activate nothing. At most eight processes at any size: pvs and lvs with LVM_DEVICE as sm sets it, and again without, vgck,
+vhd-util scan, and qcow2_helper scan where sm has that and there is something to scan. sm's reader of MGT gets a copy of the used part.
 """
 
 import os
@@ -30,7 +30,8 @@ def agree(lun, path):
     finally:
         if hint is not None:
             os.environ[LVM_DEVICE] = hint
-    _vhds(lun)
+    _images(lun, 'vhd', 'vhd-util scan', smcompat.scan_vhds)
+    _images(lun, 'qcow2', 'qcow2_helper scan', smcompat.scan_qcow2s)
     _metadata(lun)
 
 
@@ -60,22 +61,26 @@ def _lvm(lun, path):
         _disagree(lun, 'lvs', 'they differ in %s' % '; '.join(odd[:3]))
 
 
-def _vhds(lun):
+def _images(lun, kind, judge, scan):
+    """The images of one kind and their parents. scan: function VG name -> {uuid: parent's uuid or ''}, or None."""
     expected = {}
     for vdi in lun.order:
-        if vdi.disk is not None:
+        if vdi.kind() == kind:
             expected[vdi.uuid] = ''
             if vdi.parent is not None:
                 expected[vdi.uuid] = vdi.parent.uuid
     if not expected:
         return
     try:
-        found = smcompat.scan_vhds(lun.vg.name)
+        found = scan(lun.vg.name)
     except Exception:
-        _disagree(lun, 'vhd-util scan', smcompat.describe(errors.current()))
+        _disagree(lun, judge, smcompat.describe(errors.current()))
+    if found is None:
+        smcompat.log('%s is not asked: this sm has it not' % judge)
+        return
     for uuid in sorted(dict.fromkeys(list(found) + list(expected))):
         if found.get(uuid, 'nothing') != expected.get(uuid, 'nothing'):
-            _disagree(lun, 'vhd-util scan', 'VDI %s has the parent %s, not %s' %
+            _disagree(lun, judge, 'VDI %s has the parent %s, not %s' %
                       (uuid, found.get(uuid, 'nothing'), expected.get(uuid, 'nothing')))
 
 

@@ -12,6 +12,7 @@ No version is compared; what is there is used. Releases in which a feature has t
     _attach_LUN_bySCSIid        answers a bool .................     bool, or raises (3.0.9 on) .............
     a LUN that is not there     OSError (up to 8.2), or ConfigSCSIid
     VHD scan                    vhdutil.getAllVHDs ............................        cowutil       vhdutil
+    QCOW2                       unknown .......................................        qcow2util     unknown
     CHAP values                 str ............................     bytes ..................................
 
 The drivers for HBAs (LVHDoHBASR, from 8.3 of 2026 on LVMoHBASR; HBASR, devscan, scsiutil, mpath_dmp):
@@ -112,7 +113,7 @@ def lvm(arguments):
 
 def scan_vhds(vg_name):
     """{VDI uuid: parent's uuid or ''} of every VHD that sm sees in a VG; needs no active LV. Raises SROSError or CommandException,
-    and errors.JudgeDisagrees never: a VHD with an error has the parent None."""
+    and errors.JudgeDisagrees never: an image with an error has the parent None."""
     if hasattr(vhdutil, 'getAllVHDs'):
         if _PACKAGED:
             extract = _module('sm.lvhdutil').extractUuid
@@ -122,12 +123,38 @@ def scan_vhds(vg_name):
     else:
         cow = _module('cowutil').getCowUtil('vhd')
         found = cow.getAllInfoFromVG('VHD-*', _module('lvmcowutil').LvmCowUtil.extractUuid, vg_name)
+    return _parents(found)
+
+
+def _parents(found):
     parents = {}
     for uuid, info in found.items():
         parents[uuid] = info.parentUuid or ''
         if info.error:
             parents[uuid] = None
     return parents
+
+
+def knows_qcow2():
+    """Whether this sm has what serves QCOW2 disks in LVs. One that has not deletes their records."""
+    return _qcow2_scanner() is not None
+
+
+def _qcow2_scanner():
+    try:
+        _sm('qcow2util')
+        _sm('lvmcowutil')
+        return _sm('cowutil').getCowUtil('qcow2')
+    except ImportError:
+        return None
+
+
+def scan_qcow2s(vg_name):
+    """The same as scan_vhds() for QCOW2 images; None where sm would have to activate every LV for it (up to 3.2.12-21.1)."""
+    cow = _qcow2_scanner()
+    if not hasattr(cow, '_getAllInfoFromLVM'):
+        return None
+    return _parents(cow.getAllInfoFromVG('QCOW2-*', _sm('lvmcowutil').LvmCowUtil.extractUuid, vg_name))
 
 
 def read_metadata(path):

@@ -10,7 +10,7 @@ The data is a dict of plain values; names are Unicode text, all other text is AS
     copied_from     the SCSI id under which the SR was last used, or ''; device_hint  the path that says so
     copy_of         the SR of this pool that it is a copy of, or '' (the driver fills it in)
     report          [sentence]
-    vdis            [{'uuid', 'new_uuid', 'name_label', 'type' vhd|raw, 'size', 'parent', 'hidden',
+    vdis            [{'uuid', 'new_uuid', 'name_label', 'type' vhd|qcow2|raw, 'size', 'parent', 'hidden',
                       'action' keep|drop, 'reason'}]
     removed         [{'lv', 'reason'}]
     new             {'sr_uuid', 'pv_uuid'}
