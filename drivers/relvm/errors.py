@@ -443,6 +443,13 @@ class JudgeDisagrees(ResignError):
     advice = 'Do not attach it, and report this'
 
 
+class Unjudged(ResignError):
+    """After the whole job: something else failed before this host's LVM and sm were asked."""
+
+    text = 'the LUN now carries SR %(uuid)s, not judged, since this failed: %(what)s'
+    advice = 'The LUN is safe. Repeat the command'
+
+
 def reasons():
     """Every class of this module that has a sentence of its own, sorted by name: for the documentation."""
     found = []

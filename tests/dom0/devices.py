@@ -143,7 +143,7 @@ class Devices(object):
         disk = {"iqn": session["iqn"], "portal": session["portal"], "lun": lun, "sid": session["sid"],
                 "host": session["host"], "scsi_id": described["scsi_id"], "image": described["image"], "size": size,
                 "loop": None, "dev": [8, 16 * index], "vendor": described.get("vendor", "DOUBLE"),
-                "serial": described.get("serial", described["scsi_id"][1:])}
+                "serial": described.get("serial", described["scsi_id"][1:]), "wwid": described.get("wwid", described["scsi_id"])}
         node = self.state.path("/dev/" + name)
         if self.loop_mode:
             disk["loop"] = losetup(described["image"])
@@ -210,7 +210,7 @@ class Devices(object):
                               "target%d:0:0" % disk["host"], hctl)
         block = os.path.join(device, "block", name)
         for key, value in (("vendor", disk["vendor"]), ("model", "LUN"), ("type", "0"), ("state", "running"),
-                           ("wwid", "naa." + disk["scsi_id"][1:]), ("delete", ""), ("rescan", "")):
+                           ("wwid", "naa." + disk["wwid"][1:]), ("delete", ""), ("rescan", "")):
             write_file(os.path.join(device, key), value and value + "\n")
         self._add_block_sysfs(block, name, disk["dev"], disk["size"])
         make_link(device, os.path.join(block, "device"))

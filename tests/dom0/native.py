@@ -175,7 +175,8 @@ def copy_tree(tree, root):
     os.makedirs(target)
     shutil.rmtree(root + LIBRARY, ignore_errors=True)
     make_directory(root + LIBRARY)
-    shutil.copy(os.path.join(SUPPORT, "sitecustomize.py"), root + LIBRARY)
+    for name in ("sitecustomize.py", "sgio.py"):
+        shutil.copy(os.path.join(SUPPORT, name), root + LIBRARY)
     if os.path.isdir(os.path.join(tree, "libs", "sm")):
         _copy_package(tree, root, target)
     else:

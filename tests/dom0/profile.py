@@ -157,6 +157,7 @@ def install(profile, root, python):
         install_package(profile, root, modules)
     else:
         install_flat(profile, root, modules)
+    shutil.copy(os.path.join(SUPPORT, "sgio.py"), root + LIBRARY)
     if profile.LVM_LOCK == "fairlock":
         shutil.copy(os.path.join(SUPPORT, "fairlock.py"), root + LIBRARY)
 

@@ -255,11 +255,13 @@ class World(object):
         with State(self.root) as state:
             state["targets"][iqn]["portals"].append(portal)
 
-    def add_lun(self, iqn, lun, image, scsi_id, vendor="DOUBLE", serial=None):
-        """Export the file `image` as LUN number `lun` of `iqn`; a logged-in host sees it after a rescan."""
+    def add_lun(self, iqn, lun, image, scsi_id, vendor="DOUBLE", serial=None, wwid=None):
+        """Export the file `image` as LUN number `lun` of `iqn`; a logged-in host sees it after a rescan. wwid: the SCSI id that the disk
+        itself reports, where that is not what udev says."""
         with State(self.root) as state:
             state["targets"][iqn]["luns"][str(lun)] = {
-                "image": os.path.realpath(str(image)), "scsi_id": scsi_id, "vendor": vendor, "serial": serial or scsi_id[1:]}
+                "image": os.path.realpath(str(image)), "scsi_id": scsi_id, "vendor": vendor, "serial": serial or scsi_id[1:],
+                "wwid": wwid or scsi_id}
 
     def remove_lun(self, iqn, lun):
         """Stop exporting a LUN."""

@@ -590,6 +590,7 @@ def test_a_device_of_another_scsi_id_is_refused(array):
         pytest.skip("an image file has no SCSI id: %s" % a.world.why_not_loop)
     command, option = ("/sbin/scsi_id", "-s") if a.world.behaves_like.OLD_SCSI_ID else ("/usr/lib/udev/scsi_id", "--device")
     a.pool.lie(command, option, CLONE.encode("ascii"), ORIGINAL.encode("ascii"))
+    a.world.add_lun(a.iqn, 1, a.clone, CLONE, wwid=ORIGINAL)
     untouched = sha256(a.clone)
     code, text, _ = a.create()
     assert code == "SR_BACKEND_FAILURE_47" and "reports the SCSI id %s, not %s" % (ORIGINAL, CLONE) in text

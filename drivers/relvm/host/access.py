@@ -10,37 +10,15 @@ import os
 import time
 
 from relvm import errors
-from relvm.engine import resign
 from relvm.host import devices
 from relvm.host import locks
 from relvm.host import smcompat
+from relvm.host import steps
+from relvm.host.early import EarlyWork
 from relvm.host.guard import OriginalGuard
 
 # Seconds for a LUN to appear on a session that is there already
 RESCAN_TIMEOUT = 20
-
-
-class Steps(resign.Progress):
-    """Logs each step with its duration, and lets LVM go on with the original once the LUN does not look like it any more."""
-
-    def __init__(self, lun):
-        self._lun = lun
-        self._name = ''
-        self._since = time.time()
-
-    def step(self, name):
-        self.end()
-        self._name = name
-        self._since = time.time()
-
-    def end(self):
-        """The last step is over."""
-        if self._name:
-            smcompat.log('%s: %s took %.3f s' % (self._lun.scsi_id, self._name, time.time() - self._since))
-        self._name = ''
-
-    def switched(self):
-        self._lun.guard.release()
 
 
 class Access(object):
@@ -48,7 +26,9 @@ class Access(object):
 
     path   of its block device, once attached
     guard  guard.OriginalGuard, which protects the original while both are visible
-    steps  Steps, which the log gets
+    steps  steps.Steps, which the log gets
+    rewrite    function (open Device, Progress) that gives it its new identity; None for a look only
+    resigned   True once it has its new identity
     """
 
     def __init__(self, sr, sr_uuid):
@@ -57,8 +37,10 @@ class Access(object):
         self.scsi_id = sr.SCSIid
         self.path = ''
         self.guard = None
-        self.steps = Steps(self)
+        self.steps = steps.Steps(self)
+        self.rewrite = None
         self.resigned = False
+        self._begin = 0
         self._attached = False
         self._lock = None
         self._session_was_there = False
@@ -68,8 +50,10 @@ class Access(object):
     def attach(self):
         """Locks the LUN on this host, attaches it, makes sure that it is the right one and that nobody uses it.
 
-        Raises subclasses of errors.Refused, or what sm raises. Call detach() in any case.
+        Where it can be, rewrite() is called on the way, and the LUN is resigned when this returns. Raises subclasses of errors.Refused, or
+        what sm raises; errors.Unjudged when the LUN was resigned and the rest failed. Call detach() in any case.
         """
+        self._begin = time.time()
         self.steps.step('attach')
         if not devices.is_scsi_id(self.scsi_id):
             raise errors.BadSCSIid(scsi_id=self.scsi_id)
@@ -84,11 +68,38 @@ class Access(object):
         if left_over:
             self._disks_before = []
         locks.write_state(self.scsi_id, [self._iqn, self.sr_uuid, str(int(self._session_was_there))])
-        self.guard = OriginalGuard(self.scsi_id)
+        early = None
+        if self.rewrite is not None and not smcompat.multipathing(self.sr) and not devices.scsi_disks(self.scsi_id):
+            early = EarlyWork(self, self.rewrite)
+        self.guard = OriginalGuard(self.scsi_id, early)
         self.guard.start()
-        self._attach_iscsi()
-        self.path = self.sr.mpathmodule.path(self.scsi_id)
-        devices.check_device(self.path, self.scsi_id, smcompat.scsiutil.getSCSIid)
+        try:
+            try:
+                self._attach_iscsi()
+            finally:
+                self.guard.settle()
+                self.guard.note('attach returned')
+                self._log(early)
+                if early is not None and early.began and self.guard.error is not None:
+                    raise self.guard.error
+            self.path = self.sr.mpathmodule.path(self.scsi_id)
+            devices.check_device(self.path, self.scsi_id, smcompat.scsiutil.getSCSIid)
+        except Exception:
+            if not self.resigned:
+                raise
+            what = smcompat.masked(smcompat.describe(errors.current()), smcompat.secrets(self.sr))
+            raise errors.Unjudged(uuid=self.sr_uuid, what=what)
+
+    def _log(self, early):
+        if early is not None:
+            for line in early.lines:
+                smcompat.log(line)
+
+    def touch(self):
+        """Shows other runs that wait for the locks of this one that its work goes on."""
+        for holder in (self._lock, self.guard):
+            if holder is not None:
+                holder.touch()
 
     def _flush_empty(self, found):
         """True when the map had neither paths nor anything on it, and is gone now.
@@ -144,16 +155,16 @@ class Access(object):
     def detach(self):
         """Leaves the host as it was found. Never raises: what fails is logged, since the outcome for the LUN is known already."""
         self.steps.step('detach')
-        steps = [self._release_guard]
+        todo = [self._release_guard]
         if self._attached:
-            steps.append(self._detach_iscsi)
+            todo.append(self._detach_iscsi)
             if not self.resigned:
-                steps.append(self._remove_disks)
+                todo.append(self._remove_disks)
         if self._lock is not None:
-            steps.append(self._remove_state)
-            steps.append(self._lock.release)
-        steps.append(self.steps.end)
-        for step in steps:
+            todo.append(self._remove_state)
+            todo.append(self._lock.release)
+        todo.append(self.steps.end)
+        for step in todo:
             try:
                 step()
             except Exception:
@@ -163,6 +174,7 @@ class Access(object):
     def _release_guard(self):
         if self.guard is not None:
             self.guard.release()
+            smcompat.log('%s: %s' % (self.scsi_id, steps.times(self._begin, self.guard.times)))
 
     def _detach_iscsi(self):
         lock = locks.session_lock(self._iqn)

@@ -49,6 +49,16 @@ def multipath_map(scsi_id):
     return ''
 
 
+def has_maps():
+    """True when there is a multipath map of whatever LUN: multipathd is at work on this host."""
+    directory = SYS + '/block'
+    if os.path.isdir(directory):
+        for name in os.listdir(directory):
+            if name.startswith('dm-') and read_line('%s/%s/dm/uuid' % (directory, name)).startswith('mpath-'):
+                return True
+    return False
+
+
 def holders(name):
     """Names of the device-mapper (or other) devices that sit on a kernel device: ['VG-LV', ...]."""
     directory = '%s/block/%s/holders' % (SYS, name)

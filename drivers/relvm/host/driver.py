@@ -40,7 +40,9 @@ class Resigner(object):
     def _create(self, sr_uuid):
         self.check_request()
         lun = self.ACCESS(self, sr_uuid)
+        lun.rewrite = self.rewriter(lun)
         try:
+            # early, where it can: sm's attach sleeps for seconds
             lun.attach()
             self.resign(lun)
             self.verify(lun)
@@ -53,22 +55,38 @@ class Resigner(object):
             raise errors.NotMaster()
         self._refuse_used_lun()
 
-    def resign(self, lun):
-        """plan, log, switch 1, apply, switch 2: LVM, MGT and the images of the attached LUN get their new identity."""
+    def rewriter(self, lun):
+        """A function (open Device, Progress) that resigns `lun`. It needs nothing of xapi any more: that is asked here."""
         names = self._names()
         taken = smcompat.known_uuids(self.session)
+
+        def rewrite(device, progress):
+            resign.resign(device, lun.sr_uuid, names[0], names[1], taken, progress)
+            lun.resigned = True
+        return rewrite
+
+    def resign(self, lun):
+        """plan, log, switch 1, apply, switch 2: LVM, MGT and the images of the attached LUN get their new identity, unless they have it
+        since it was attached."""
+        if lun.resigned:
+            return
         device = blockdev.Device(lun.path)
         try:
             self._check_copy(device, lun.guard)
-            resign.resign(device, lun.sr_uuid, names[0], names[1], taken, lun.steps)
-            lun.resigned = True
+            lun.rewrite(device, lun.steps)
         finally:
             device.close()
 
     def verify(self, lun):
         """This host's LVM, vhd-util and sm read the result and agree, or the call fails."""
         lun.steps.step('verify')
-        judges.agree(_read(lun.path), lun.path)
+        try:
+            found = _read(lun.path)
+            if found.vg.sr_uuid != lun.sr_uuid:
+                raise errors.JudgeDisagrees(uuid=lun.sr_uuid, judge=lun.path, what='the SR there is %s' % found.vg.sr_uuid)
+            judges.agree(found, lun.path)
+        except errors.Refused:
+            raise errors.Unjudged(uuid=lun.sr_uuid, what=errors.current().sentence())
 
     def probe(self):
         """What create() would do, as XML; writes nothing."""

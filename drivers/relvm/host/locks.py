@@ -8,13 +8,17 @@ import re
 import time
 
 from relvm import errors
+from relvm.engine.blockdev import CLOSE_ON_EXEC
+from relvm.host import line
 from relvm.host.devices import read_line
 
 RUN_DIR = '/var/run/relvmoiscsi'
 LVM_LOCK_DIR = '/var/lock/lvm'
 LVM_CONF = '/etc/lvm/lvm.conf'
+# Of the tickets, in RUN_DIR
+LINE = 'line'
 
-# Seconds to wait for any lock, and between two looks
+# Seconds to wait for any lock while nothing moves, and between two looks
 LOCK_TIMEOUT = 60
 LOOK = 0.01
 
@@ -53,23 +57,23 @@ def remove_state(name):
 
 class FileLock(object):
     """An exclusive flock on a file, taken the way LVM takes its own: opened with O_CREAT|O_APPEND|O_RDWR, and when the file was
-    unlinked while we waited, once more. The kernel drops it when the process ends."""
+    unlinked while we waited, once more. The kernel drops it when the process ends. Runs of this product get it one after the other,
+    in the order in which they came."""
 
     def __init__(self, path, what):
         self.path = path
         self.what = what
         self.fd = -1
+        self._ticket = None
 
     def try_acquire(self):
-        """True when it is held now."""
+        """True when it is held now. Waits for nobody, not even in line."""
         if self.fd >= 0:
             return True
         try:
-            fd = os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 511)
+            fd = os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_RDWR | CLOSE_ON_EXEC, 511)
         except OSError:
             raise errors.HostUnusable(path=self.path, cause=errors.current().args[-1])
-        # a command that is started later must not inherit the lock
-        fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.fcntl(fd, fcntl.F_GETFD) | fcntl.FD_CLOEXEC)
         held = False
         try:
             try:
@@ -85,21 +89,72 @@ class FileLock(object):
             self.fd = fd
         return held
 
-    def acquire(self, timeout=None):
-        """Waits; raises errors.LockTimeout."""
+    def acquire(self, timeout=None, wanted=None):
+        """Waits, in line, as long as something moves: the line, or, at its head, the holder of the lock from one to another. Raises
+        errors.LockTimeout when nothing has moved for `timeout` seconds. wanted: a function; the wait also ends, without the lock,
+        when that answers False. True when the lock is held."""
         if timeout is None:
             timeout = LOCK_TIMEOUT
-        end = time.time() + timeout
-        while not self.try_acquire():
-            if time.time() > end:
+        self._draw_ticket()
+        try:
+            self._wait(timeout, wanted)
+        finally:
+            if self.fd < 0:
+                self.release()
+        return self.fd >= 0
+
+    def _draw_ticket(self):
+        directory = os.path.join(RUN_DIR, LINE)
+        try:
+            self._ticket = line.Ticket(directory, os.path.basename(self.path))
+        except EnvironmentError:
+            raise errors.HostUnusable(path=directory, cause=errors.current().args[-1])
+
+    def _wait(self, timeout, wanted):
+        seen = None
+        since = time.time()
+        behind = False
+        while wanted is None or wanted():
+            ahead = self._ticket.ahead()
+            if ahead:
+                behind = True
+            elif behind:
+                # one look is let go by: an LVM command that waits for the lock gets it in between
+                behind = False
+            elif self.try_acquire():
+                return
+            else:
+                ahead = holders(self.path)
+            if ahead != seen:
+                seen = ahead
+                since = time.time()
+            elif time.time() > since + timeout:
                 raise errors.LockTimeout(seconds=timeout, what=self.what)
             time.sleep(LOOK)
+
+    def touch(self):
+        """Shows those who wait that the work goes on."""
+        if self._ticket is not None:
+            self._ticket.touch()
 
     def release(self):
         """No error when it is not held."""
         if self.fd >= 0:
             fd, self.fd = self.fd, -1
-            os.close(fd)
+            line.unlock(fd)
+        if self._ticket is not None:
+            ticket, self._ticket = self._ticket, None
+            ticket.leave()
+
+
+def holders(path):
+    """The process ids that have a lock on a file, as the kernel lists them; they change when it goes from one to another."""
+    try:
+        inode = os.stat(path).st_ino
+    except OSError:
+        return ()
+    lines = [words.split() for words in read_line('/proc/locks').split('\n')]
+    return tuple([words[4] for words in lines if len(words) > 5 and words[1] != '->' and words[5].endswith(':%d' % inode)])
 
 
 def lun_lock(scsi_id):

@@ -178,6 +178,11 @@ def attach_lun(iscsi, scsi_id):
         raise errors.LUNMissing(scsi_id=scsi_id)
 
 
+def multipathing(sr):
+    """True when sm is to use its LUNs through multipath maps."""
+    return getattr(sr, 'mpath', 'true') != 'false'
+
+
 def without_map(iscsi):
     """To be called before a detach when the LUN has no multipath map, as one that multipath's configuration leaves out.
 

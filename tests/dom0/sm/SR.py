@@ -31,6 +31,8 @@ if ROOT:
             path = getattr(module, constant)
             if not path.startswith(ROOT):
                 setattr(module, constant, ROOT + path)
+        import sgio
+        sgio.install(ROOT)
 
 if generation.ERRORS_IN == "SR":
     class SRException(Exception):

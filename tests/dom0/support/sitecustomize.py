@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-only
-"""Loaded at the start of every Python program of a real sm tree in a double: shorter sleeps, and the kernel that 6.5 expects."""
+"""Loaded at the start of every Python program of a real sm tree in a double: shorter sleeps, the kernel that 6.5 expects,
+and INQUIRY."""
 
 import os
 import time
+
+import sgio
 
 _sleep = time.sleep
 _factor = float(os.environ.get("DOM0_SLEEP", "1"))
@@ -14,6 +17,7 @@ def sleep(seconds):
 
 
 time.sleep = sleep
+sgio.install("")
 
 if os.environ.get("DOM0_KERNEL"):
     _uname = os.uname
