@@ -128,7 +128,7 @@ def test_usage_as_a_process(tmpdir):
 
 
 def test_options_may_stand_anywhere():
-    expected = ('resign', 'x', {'--json': True, '--sr-uuid': UUID, '--name-label': '--odd'})
+    expected = ('resign', ['x'], {'--json': True, '--sr-uuid': UUID, '--name-label': '--odd'})
     assert cli.parse(['resign', 'x', '--json', '--sr-uuid', UUID, '--name-label', '--odd']) == expected
     assert cli.parse(['--sr-uuid', UUID, 'resign', '--json', '--name-label', '--odd', 'x']) == expected
 
@@ -434,3 +434,42 @@ def test_the_device_is_closed_whatever_happens(clone, written, capfd):
         cli.main(arguments)
         assert len(os.listdir('/proc/self/fd')) == before
     capfd.readouterr()
+
+
+# Something to attach to a report
+
+
+def test_pack_and_unpack_and_dump(clone, tmpdir):
+    path, packed, made = clone(), str(tmpdir.join('packed')), str(tmpdir.join('made.img'))
+    done = relvm('pack', path, packed)
+    assert (done.status, done.err) == (0, '')
+    assert done.out == '%s: %d bytes\n' % (packed, os.path.getsize(packed))
+    assert relvm('unpack', packed, made).status == 0
+    previews = [relvm('preview', '--json', each).json() for each in (path, made)]
+    assert previews[0]['sr_uuid'] == previews[1]['sr_uuid'] and previews[1]['possible']
+    dumps = [relvm('dump', each).out for each in (path, packed, made)]
+    assert dumps[0] == dumps[1] == dumps[2]
+    assert 'LABELONE' in dumps[0] and 'vdi0' not in dumps[0]
+    assert 'vdi0' in relvm('dump', '--names', path).out
+
+
+@pytest.mark.parametrize('words', [['pack', 'x'], ['unpack', 'x'], ['dump'], ['dump', 'x', 'y'], ['unpack', '--names', 'x', 'y'],
+                                   ['pack', '--json', 'x', 'y']])
+def test_pack_and_its_like_say_what_they_need(words):
+    done = relvm(*words)
+    assert (done.status, done.out) == (2, '')
+    assert done.err.startswith('The engine on a block device')
+
+
+def test_what_pack_and_unpack_refuse(clone, tmpdir):
+    path = clone()
+    before = io.open(path, 'rb').read()
+    for words, code in ((['pack', path, path], 'is there already'),
+                        (['unpack', path, str(tmpdir.join('made'))], 'no file of relvm pack'),
+                        (['pack', str(tmpdir.join('none')), str(tmpdir.join('made'))], 'cannot open'),
+                        (['dump', str(tmpdir.join('none'))], 'cannot open')):
+        done = relvm(*words)
+        assert (done.status, done.out) == (1, '')
+        assert code in done.err
+    assert io.open(path, 'rb').read() == before
+    assert not tmpdir.join('made').check()

@@ -4,6 +4,9 @@
     python -m relvm preview LUN             what a resign would do; writes nothing
     python -m relvm resign LUN              does it
     python -m relvm verify LUN              is the SR on it sound; with --original, is nothing left of that one's identity
+    python -m relvm pack LUN FILE           what a resign reads of it, to be sent with a report: no data of a disk, names replaced
+    python -m relvm unpack FILE IMAGE       an image file that is judged as the packed LUN was
+    python -m relvm dump LUN                the structures on it (or in a file of pack) with their offsets, names replaced
 
 LUN: a block device that nobody uses, or an image file. Options:
 
@@ -14,6 +17,7 @@ LUN: a block device that nobody uses, or an image file. Options:
     --original LUN          verify: the LUN that this one was cloned from
     --force                 resign: also when the SR was last used on this very LUN (it knows its SCSI id by --scsi-id)
     --scsi-id ID            resign, preview: the SCSI id of LUN, to tell an original from a copy
+    --names                 pack, dump: leave names of SR and VDIs, host names, descriptions and tags as they are
 
 Exit status: 0 done, 1 refused, failed or not sound (the reason on stderr), 2 wrong usage. On Python 2.4, which has no -m for
 packages: python relvm/__main__.py with the same arguments.
@@ -36,7 +40,8 @@ USAGE = 2
 _VALUES = ('--sr-uuid', '--name-label', '--name-description', '--original', '--scsi-id')
 _ALLOWED = {'preview': ('--json', '--sr-uuid', '--name-label', '--name-description', '--scsi-id'),
             'resign': ('--json', '--sr-uuid', '--name-label', '--name-description', '--scsi-id', '--force'),
-            'verify': ('--json', '--original')}
+            'verify': ('--json', '--original'), 'pack': ('--names',), 'unpack': (), 'dump': ('--names',)}
+_TWO = {'pack': 'a LUN and a file', 'unpack': 'a file of pack and an image file'}
 
 
 class Usage(Exception):
@@ -44,7 +49,7 @@ class Usage(Exception):
 
 
 def parse(argv):
-    """argv without the program's name -> (command, LUN, {option: value}). Raises Usage."""
+    """argv without the program's name -> (command, [LUN and, for some, FILE], {option: value}). Raises Usage."""
     words = []
     options = {}
     rest = list(argv)
@@ -60,21 +65,23 @@ def parse(argv):
             options[word] = True
     if '--help' in options:
         raise Usage('')
-    if len(words) != 2 or words[0] not in _ALLOWED:
-        raise Usage('a command (preview, resign, verify) and a LUN are needed')
+    if not words or words[0] not in _ALLOWED:
+        raise Usage('a command (%s) and a LUN are needed' % ', '.join(sorted(_ALLOWED)))
+    if len(words) != 2 + (words[0] in _TWO):
+        raise Usage('%s needs %s' % (words[0], _TWO.get(words[0], 'one LUN')))
     for option in options:
         if option not in _ALLOWED[words[0]]:
             raise Usage('%s does not take %s' % (words[0], option))
     uuid = options.setdefault('--sr-uuid', identity.new_uuid())
     if not identity.is_uuid(uuid):
         raise Usage('%s is not a UUID in lower case' % uuid)
-    return words[0], words[1], options
+    return words[0], words[1:], options
 
 
 def main(argv):
     """Runs one command; returns the exit status."""
     try:
-        command, path, options = parse(argv)
+        command, paths, options = parse(argv)
     except Usage:
         message = str(errors.current())
         _say(sys.stderr, __doc__.rstrip())
@@ -82,12 +89,13 @@ def main(argv):
             _say(sys.stderr, '\nrelvm: %s' % message)
         return USAGE
     try:
-        return {'preview': _preview, 'resign': _resign, 'verify': _verify}[command](path, options)
+        return {'preview': _preview, 'resign': _resign, 'verify': _verify, 'pack': _pack, 'unpack': _unpack,
+                'dump': _dump}[command](*(paths + [options]))
     except errors.ResignError:
         error = errors.current()
         if '--json' in options:
             _json({'done': False, 'reason': error.code(), 'sentence': str(error)})
-        _say(sys.stderr, 'relvm: %s: %s' % (path, error))
+        _say(sys.stderr, 'relvm: %s: %s' % (paths[0], error))
         return REFUSED
 
 
@@ -168,6 +176,36 @@ def _verify(path, options):
             _say(sys.stdout, 'sound: SR %s with %d VDIs' % (lun.vg.sr_uuid, len(lun.vdis)))
     if found:
         return REFUSED
+    return DONE
+
+
+def _pack(path, target, options):
+    from relvm.show import pack
+    device = blockdev.Device(path, False)
+    try:
+        size = pack.pack(device, target, '--names' in options)
+    finally:
+        device.close()
+    _say(sys.stdout, '%s: %d bytes' % (target, size))
+    return DONE
+
+
+def _unpack(path, image, options):
+    from relvm.show import pack
+    source = pack.unpack(path, image)
+    _say(sys.stdout, '%s: a LUN of %d bytes, packed by version %s' % (image, source.size, source.program))
+    return DONE
+
+
+def _dump(path, options):
+    from relvm.show import dump
+    from relvm.show import pack
+    device = pack.opened(path)
+    try:
+        for line in dump.lines(device, '--names' in options):
+            _say(sys.stdout, line)
+    finally:
+        device.close()
     return DONE
 
 

@@ -119,6 +119,21 @@ class NotADisk(Refused):
     advice = 'Name the LUN itself'
 
 
+class BadExcerpt(Refused):
+    text = '%(path)s is no file of relvm pack: %(what)s'
+    advice = 'Pack the LUN again'
+
+
+class FileExists(Refused):
+    text = '%(path)s is there already'
+    advice = 'Give another name: nothing is overwritten'
+
+
+class FileFailed(Refused):
+    text = 'cannot write %(path)s: %(cause)s'
+    advice = 'Name a place with enough room'
+
+
 class WriteFailed(Interrupted):
     text = '%(step)s: writing %(length)s bytes at offset %(offset)s of %(device)s failed: %(cause)s'
 

@@ -149,7 +149,7 @@ class Device(object):
                 if not part:
                     raise EnvironmentError(errno.ENXIO, 'it ends there')
                 data += part
-        except EnvironmentError:
+        except (EnvironmentError, OverflowError):
             raise errors.ReadFailed(device=self.path, offset=offset, length=length, cause=sys.exc_info()[1].args[-1])
         self.reads += 1
         self.bytes_read += length
