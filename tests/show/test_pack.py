@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import sys
 
 import pytest
 
@@ -26,6 +27,10 @@ if not os.environ.get('EXHAUSTIVE'):
     # the first row of each reason
     ROWS = sorted(dict((row.reason, row) for row in reversed(ROWS)).values(), key=repr)
 NAMES = list(shapes.SHAPES) + ['sample ' + name for name in samples.NAMES]
+if sys.version_info < (3, 9):
+    # every shape on the newest Python
+    NAMES = ['chain5', 'fragmented', 'unicode_names', 'wrapped_text', 'qcow2_snapshots', 'sample one']
+    ROWS = ROWS[::4]
 # Read by hand where it matters: what stays of a name
 KEPT = [('', ''), ('disk 1', 'xxxx x'), (' \t ', ' \t '), ('a&amp;b &lt;', 'x&amp;x &lt;'), ('R&D', 'x&x'), ('\xc3\xbc', '\xc3\xa9'),
         ('\xe4\xb8\xad1', '\xe4\xb8\xadx'), ('\xf0\x9f\x98\x80', '\xf0\x9f\x92\xbe'), ('\xc2\xa0', '\xc2\xa0'),
@@ -97,8 +102,8 @@ def test_what_is_unpacked_is_judged_and_planned_as_the_lun_is(name, shape_called
         path = shape_called(name).path
     made, size = same(path, tmpdir)
     assert size < 1 << 18
-    # and goes through a resign of its own
-    if name != 'mgt_nearly_full':
+    if name in ('chain5', 'wrapped_text', 'qcow2_snapshots'):
+        # and goes through a resign of its own
         devices.run(made, SR)
 
 

@@ -16,13 +16,14 @@ from relvm.engine.lun import Placement
 from relvm.formats import lvmgroup
 from relvm.formats import lvmlabel
 from relvm.formats import mgt
+from relvm.formats import qcow2
 from relvm.formats import vhd
 from relvm.octets import octets
 from relvm.octets import text
 
 # Fields of MGT that hold no name; sm writes them
 PLAIN_FIELDS = ('uuid', 'allocation', 'is_a_snapshot', 'snapshot_of', 'snapshot_time', 'type', 'vdi_type', 'read_only', 'managed',
-                'metadata_of_pool', 'deleted', 'offset')
+                'metadata_of_pool', 'deleted', 'offset') + mgt.THIN_FIELDS
 # Tags by which sm's LVs are told apart
 PLAIN_TAGS = ('hidden', 'journaler', 'jvhd', 'cbtlog')
 SLOTS = 4
@@ -208,16 +209,20 @@ class Masks(object):
         self._replace(vg, lv, 1, self._used(vg, lv) // SECTOR, lambda sector: metadata_sector(sector, False))
 
     def _mask_image(self, vg, lv):
-        last = vg.lv_size(lv) // SECTOR - 1
-        self._replace(vg, lv, 0, 2, blot)
-        self._replace(vg, lv, last, last + 1, blot)
-        header = self._read(vg, lv, vhd.HEADER_AT, vhd.HEADER_SIZE)
-        if text(header[:8]) != MAGICS[1]:
-            self._replace(vg, lv, 2, 3, blot)
+        count = vg.lv_size(lv) // SECTOR
+        head = self._read(vg, lv, 0, min(qcow2.HEAD_SIZE, count * SECTOR))
+        if head[:4] == qcow2.MAGIC:
+            return
+        header = head[vhd.HEADER_AT:vhd.HEAD_SIZE]
+        is_vhd = text(header[:8]) == MAGICS[1]
+        self._replace(vg, lv, 0, 1, blot)
+        self._replace(vg, lv, count - 1, count, blot)
+        if not is_vhd:
+            self._replace(vg, lv, 1, len(head) // SECTOR, blot)
             return
         behind = struct.unpack('>Q', header[16:24])[0] + struct.unpack('>I', header[28:32])[0] * 4
         behind = (behind + SECTOR - 1) // SECTOR
-        if 2 < behind < last:
+        if 2 < behind < count - 1:
             self._replace(vg, lv, behind, behind + 1, blot)
 
     def _mask_log(self, placement, vg):

@@ -20,6 +20,7 @@ from relvm.engine.lun import Placement
 from relvm.formats import excerpt
 from relvm.formats import lvmgroup
 from relvm.formats import mgt
+from relvm.formats import qcow2
 from relvm.formats import vhd
 from relvm.octets import octets
 from relvm.show import masking
@@ -126,12 +127,15 @@ def _look_at_metadata(device, placement, vg):
 def _look_at_volumes(device, placement, vg):
     for lv in vg.order:
         read = _reader(device, vg, lv)
+        size = vg.lv_size(lv)
         try:
             if lv.name.startswith('VHD-'):
-                read(0, vhd.HEAD_SIZE)
-                read(vg.lv_size(lv) - vhd.FOOTER_SIZE, vhd.FOOTER_SIZE)
-                vhd.Disk(lv.name, vg.lv_size(lv), read)
-            elif lv.name.startswith('QCOW2-') or lv.tags and not lv.name.startswith('LV-'):
+                for offset, length in vhd.ends(size):
+                    read(offset, length)
+                vhd.Disk(lv.name, size, read)
+            elif lv.name.startswith('QCOW2-'):
+                qcow2.Disk(lv.name, size, read)
+            elif lv.tags and not lv.name.startswith('LV-'):
                 read(0, vhd.FOOTER_SIZE)
         except errors.Refused:
             pass
