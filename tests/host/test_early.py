@@ -49,6 +49,17 @@ def test_the_work_is_done_before_attach_returns(array, same_target):  # noqa: F8
     assert sha256(a.original) == untouched
 
 
+@everywhere
+def test_a_host_whose_sm_knows_no_qcow2_refuses_before_the_work_begins(array):  # noqa: F811
+    a = array(shapes.SHAPES["qcow2_snapshots"](1), same_target=False)
+    if os.path.exists(a.world.path("/opt/xensource/sm/qcow2util.py")):
+        pytest.skip("this sm knows QCOW2")
+    untouched = sha256(a.clone)
+    code, text, _ = a.create()
+    assert (code, "QCOW2" in text) == ("SR_BACKEND_FAILURE_47", True)
+    assert sha256(a.clone) == untouched
+
+
 def test_not_with_multipathing(array):  # noqa: F811
     a = array(same_target=False, multipath=True)
     skip_without_open_iscsi(a)

@@ -61,6 +61,8 @@ class Resigner(object):
         taken = smcompat.known_uuids(self.session)
 
         def rewrite(device, progress):
+            # whoever does the work, and when: nothing is written that this host's sm would lose
+            _check_images(lvmgroup.VolumeGroup(Placement(device).area.text))
             resign.resign(device, lun.sr_uuid, names[0], names[1], taken, progress)
             lun.resigned = True
         return rewrite
@@ -145,7 +147,6 @@ class Resigner(object):
             if lvmgroup.copied_from(vg.pv_device) == self.SCSIid and not self._forced():
                 raise errors.Original(scsi_id=self.SCSIid)
             guard.hold(vg.name)
-        _check_images(vg)
 
     def _forced(self):
         return self.dconf.get('force') == 'true'
