@@ -438,6 +438,8 @@ class World(object):
         for directory in ("/var/run", "/var/lock/sm", "/var/lock/lvm"):
             shutil.rmtree(self.path(directory), ignore_errors=True)
             make_directory(self.path(directory))
+        for listener in self._listeners.values():
+            hang_up(listener)
 
     def _watch_sysfs(self):
         while not self._stop.wait(0.03):
@@ -472,6 +474,16 @@ class World(object):
 
     def __exit__(self, kind, value, trace):
         self.close()
+
+
+def hang_up(listener):
+    """Drop the connections that wait at a listening socket: nobody takes them, and only so many may wait."""
+    listener.setblocking(False)
+    try:
+        while True:
+            listener.accept()[0].close()
+    except (OSError, IOError, socket.error):
+        listener.setblocking(True)
 
 
 class SyslogSocket(object):

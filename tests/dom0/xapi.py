@@ -638,7 +638,7 @@ class Xapi(object):
 
     def _new_sr(self, uuid, kind, label, description, shared, sm_config):
         # a real sm would start its garbage collector in the background, which outlives the test
-        other_config = {"gc": "false"} if self.world.native else {}
+        other_config = {"gc": "false"} if self.world.sm_tree else {}
         return self.db.insert("SR", {
             "uuid": uuid, "name_label": label, "name_description": description, "type": kind, "shared": shared,
             "sm_config": dict(sm_config),

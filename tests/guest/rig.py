@@ -51,6 +51,7 @@ CUT = object()
 """What on_report returns to have the guest's power cut at once."""
 
 RESULTS_BYTES = 256 << 20
+UNUSED_LIBRARY = ("test", "idlelib", "lib2to3", "ensurepip", "tkinter", "lib-tk", "turtledemo", "site-packages")
 
 
 @dataclass
@@ -86,17 +87,31 @@ class Outcome:
 
 
 def dom0_ship():
-    """What makes the guest's root a dom0: the driver and the engine, sm (its doubles, or the checkout that SM_TREE names).
+    """What makes the guest's root a dom0: the driver and the engine, sm's doubles.
 
-    Guest paths: ``/opt/relvmoiscsi/{drivers,tests}`` as in the repository; ``/opt/relvmoiscsi/sm`` is the SM_TREE, if any.
-    The job installs from there, as an administrator would.
+    Guest paths: ``/opt/relvmoiscsi/{drivers,tests}`` as in the repository. The job installs from there, as an administrator would.
     """
     ship = {f"/opt/relvmoiscsi/{name}": REPOSITORY / name for name in ("drivers", "plugins") if (REPOSITORY / name).is_dir()}
     for name in ("dom0", "lvhd", "data"):
         if (REPOSITORY / "tests" / name).is_dir():
             ship[f"/opt/relvmoiscsi/tests/{name}"] = REPOSITORY / "tests" / name
-    if os.environ.get("SM_TREE"):
-        ship["/opt/relvmoiscsi/sm"] = pathlib.Path(os.environ["SM_TREE"])
+    return ship
+
+
+def real_sm_ship(tree, python, vhd_util=None):
+    """What makes sm in that dom0 a real one: the checkout, the interpreter for it (at its own path) without what sm never imports, and
+    a real vhd-util."""
+    ship = {"/opt/relvmoiscsi/sm": pathlib.Path(tree)}
+    if vhd_util:
+        ship["/opt/relvmoiscsi/vhd-util"] = pathlib.Path(vhd_util)
+    python = pathlib.Path(python)
+    if python.is_relative_to("/usr"):
+        return ship
+    place = python.parent.parent
+    library = place / "lib" / python.name
+    for path in [python, *place.glob("lib/libpython*.so*"), *library.iterdir()]:
+        if path.name not in UNUSED_LIBRARY and not path.name.startswith("config"):
+            ship[str(path)] = path
     return ship
 
 

@@ -85,7 +85,7 @@ def resigned(path, verdict):
         return None
     finally:
         device.close()
-    verdict.notes = list(plan.report)
+    verdict.notes.extend(plan.report)
     return plan
 
 
@@ -133,45 +133,59 @@ def facts(operation):
                 for uuid in before if uuid in after)
 
 
-def judge(operation, state, ours, theirs, sr, host, collect=False):
-    """The Verdict on one instant. ours, theirs: two images of it, which are changed. host: host.Host, or None for the engine alone."""
+def recovered(operation, path, sr, host, collect):
+    """What sm makes of the image by itself, as plain data.
+
+    attempts; recovered: whether it got there; shown: uuids of what a user sees; of the VDIs that last, digests: {uuid: of its contents} and
+    wrong: {uuid: what is not as the facts say}; note: why it did not get there, or what its garbage collector said as it failed.
+    """
+    seen = host.attach(path, sr, records(operation["before"]), attempts=6, collect=collect)
+    lasting = facts(operation)
+    data = {"attempts": len(seen.errors) + seen.attached, "recovered": seen.attached and not seen.scanned,
+            "shown": sorted(uuid for uuid, record in seen.vdis.items() if record["managed"] and not record["is_a_snapshot"]),
+            "digests": {}, "wrong": {}, "note": ""}
+    if not data["recovered"]:
+        data["note"] = "sm: %s" % (seen.errors[-1:] or [seen.scanned])[0]
+        return data
+    if seen.collected:
+        data["note"] = "sm's garbage collector: %s" % seen.collected
+    for uuid, sectors in contents(path, [uuid for uuid in data["shown"] if uuid in lasting]).items():
+        data["digests"][uuid] = digest(sectors)
+        data["wrong"][uuid] = as_the_facts_say(sectors, *lasting[uuid])
+    return data
+
+
+def judge(operation, state, path, theirs=None, host=None, collect=False):
+    """The Verdict on one instant. path: an image of it, which is changed. theirs: what recovered() said of it, or None.
+    host: host.Host that attaches the resigned SR, or None."""
     verdict = Verdict(operation["name"], state)
     lasting = facts(operation)
-    plan = resigned(ours, verdict)
-    kept = {}
-    if plan is not None:
-        kept = dict((vdi.uuid, plan.uuids[vdi.uuid]) for vdi in plan.kept if not vdi.hidden)
-        mine = contents(ours, [kept[uuid] for uuid in lasting if uuid in kept])
-        for uuid, (before, after) in sorted(lasting.items()):
-            if uuid not in kept:
-                verdict.differences.append("%s is not kept" % uuid)
-                continue
-            wrong = as_the_facts_say(mine[kept[uuid]], before, after)
-            if wrong:
-                verdict.differences.append("%s resigned: %s" % (uuid, wrong))
-        if host is not None:
-            _attach_ours(host, ours, plan, kept, mine, verdict, collect)
-    if host is None:
+    if theirs is not None:
+        verdict.attempts, verdict.recovered = theirs["attempts"], theirs["recovered"]
+        if theirs["note"]:
+            verdict.notes.append(theirs["note"])
+    plan = resigned(path, verdict)
+    if plan is None:
         return verdict
-    seen = host.attach(theirs, sr, records(operation["before"]), attempts=6, collect=collect)
-    verdict.attempts = len(seen.errors) + seen.attached
-    verdict.recovered = seen.attached and not seen.scanned
-    if not verdict.recovered:
-        verdict.notes.append("sm: %s" % (seen.errors[-1:] or [seen.scanned])[0])
-    if seen.collected:
-        verdict.notes.append("sm's GC: %s" % seen.collected)
-    if not verdict.recovered or plan is None:
-        return verdict
-    shown = set(uuid for uuid, record in seen.vdis.items() if record["managed"] and not record["is_a_snapshot"])
-    presence(operation, set(kept), shown, verdict)
-    their = contents(theirs, [uuid for uuid in shown if uuid in lasting])
-    for uuid in sorted(their):
+    kept = dict((vdi.uuid, plan.uuids[vdi.uuid]) for vdi in plan.kept if not vdi.hidden)
+    mine = contents(path, [kept[uuid] for uuid in lasting if uuid in kept])
+    for uuid, (before, after) in sorted(lasting.items()):
         if uuid not in kept:
+            verdict.differences.append("%s is not kept" % uuid)
             continue
+        wrong = as_the_facts_say(mine[kept[uuid]], before, after)
+        if wrong:
+            verdict.differences.append("%s resigned: %s" % (uuid, wrong))
+    if host is not None:
+        _attach_ours(host, path, plan, kept, mine, verdict, collect)
+    if theirs is None or not theirs["recovered"]:
+        return verdict
+    presence(operation, set(kept), set(theirs["shown"]), verdict)
+    for uuid in sorted(set(theirs["digests"]) & set(kept)):
         verdict.compared += 1
-        if digest(their[uuid]) != digest(mine[kept[uuid]]):
+        if theirs["digests"][uuid] != digest(mine[kept[uuid]]):
             verdict.differences.append("%s reads differently after sm's recovery: %s" % (
-                uuid, as_the_facts_say(their[uuid], *lasting[uuid]) or "but as the facts say"))
+                uuid, theirs["wrong"][uuid] or "that is as the facts say"))
     return verdict
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """The guest as a dom0: sm, the driver and xapi on the real root, beside the real iSCSI, LVM, device-mapper and udev.
 
-Stand-ins are what no distribution has: sm's modules (tests/dom0, one profile), vhd-util, the daemon that keeps SMlog, and `service`.
-xapi itself is `dom0.xapi.Xapi`, which takes a GuestWorld for the World of a dom0 double.
+Stand-ins are what no distribution has: sm's modules (tests/dom0, one profile) and vhd-util, unless real ones came with the job; the daemon
+that keeps SMlog, `service`, tap-ctl. xapi itself is `dom0.xapi.Xapi`, which takes a GuestWorld for the World of a dom0 double.
 """
 
 import compileall
@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 
+from dom0 import native
 from dom0 import profile as profiles
 from dom0.world import DRIVER_DIRECTORY, INVENTORY, SCRIPT, World, lock_lines
 from inside import devices, initiator, lvmconf, target
@@ -35,6 +36,22 @@ case "$1 $2" in
 esac
 """
 
+REAL_VHD_UTIL = "/opt/relvmoiscsi/vhd-util"
+LVM_COMMANDS = ("lvcreate", "lvchange", "lvremove", "lvrename", "lvresize", "lvs", "vgs", "vgchange", "vgcreate", "vgremove")
+# Options that 6.5's LVM was patched to have
+OLD_LVM = """#!/bin/sh
+for word; do
+    shift
+    case "$word" in
+    --master) ;;
+    --inactive) set -- "$@" -an -Wn ;;
+    --zero=n) set -- "$@" -Zn ;;
+    *) set -- "$@" "$word" ;;
+    esac
+done
+exec /usr/sbin/lvm {command} "$@"
+"""
+
 
 class GuestWorld(World):
     """A World that is the root directory, with real commands. One per boot.
@@ -42,11 +59,14 @@ class GuestWorld(World):
     sleep: what sm's own sleeps are multiplied with. log_lines: [(seconds since the epoch, line of SMlog)].
     """
 
-    def __init__(self, profile="X", sleep=0.1):
+    def __init__(self, profile="X", sleep=0.1, sm=None, sm_python=None):
+        """sm: a checkout of sm, in place of the doubles of `profile`; sm_python: the interpreter for it."""
         self.root = "/"
         self.python = "/usr/bin/python3"
         self.sleep = sleep
         self.native = None
+        self.sm_tree = sm
+        self.sm_python = sm_python or self.python
         self.host_uuid = "a1b2c3d4-0000-4000-8000-000000000001"
         self.domain_uuid = "a1b2c3d4-0000-4000-8000-000000000002"
         self.initiator = initiator.INITIATOR_NAME
@@ -63,13 +83,34 @@ class GuestWorld(World):
                 os.symlink(shutil.which(os.path.basename(name)), name)
         self.log_lines = []
         self._log_socket = self._listen("/dev/log")
-        profiles.install(profiles.PROFILES[profile], "", self.python)
+        if sm:
+            self._install_sm(sm)
+        else:
+            profiles.install(profiles.PROFILES[profile], "", self.python)
         self.install_driver()
         # Every program of dom0 would compile all of it again: they are told to leave no files.
         compileall.compile_dir(DRIVER_DIRECTORY, quiet=1)
         compileall.compile_dir(PRODUCT + "/tests/dom0", quiet=1)
         target.start()
         self.iscsid = initiator.start()
+
+    def _install_sm(self, tree):
+        """A real sm, what it imports from elsewhere, and what else it calls."""
+        self.generation, self.recognised = native.generation_of(tree)
+        native.copy_tree(tree, "")
+        native.add_libraries("", self.sm_python)
+        tests = PRODUCT + "/tests"
+        for module, name in (("tapctl", "/usr/sbin/tap-ctl"), ("system", "/usr/sbin/lsof"), ("system", "/usr/bin/cgclassify")):
+            _script(name, SCRIPT.format(python=self.python, tests=tests, module=module, root=""))
+        if os.path.exists(REAL_VHD_UTIL):
+            for name in ("/usr/bin/vhd-util", "/usr/sbin/vhd-util"):
+                _script(name, f'#!/bin/sh\nexec {REAL_VHD_UTIL} "$@"\n')
+        if not shutil.which("systemctl"):
+            _script("/usr/bin/systemctl", "#!/bin/sh\n")
+        if self.generation == "C":
+            for command in LVM_COMMANDS:
+                os.unlink("/usr/sbin/" + command)
+                _script("/usr/sbin/" + command, OLD_LVM.format(command=command))
 
     def install_driver(self):
         """The driver and its package as real files in sm's directory, as the pack installs them."""
@@ -98,6 +139,15 @@ class GuestWorld(World):
         return receiver
 
     # what xapi.Xapi asks for
+
+    def driver_command(self, script):
+        if self.sm_tree is None:
+            return super().driver_command(script)
+        environment = dict(self.environment(), PYTHONPATH=native.LIBRARY)
+        del environment["DOM0_ROOT"]
+        if self.generation in ("C", "D", "E"):
+            environment["DOM0_KERNEL"] = "3.10.0+10"
+        return [self.sm_python, self.follow(script)], environment
 
     def path(self, name):
         return name

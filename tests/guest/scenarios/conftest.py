@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """In the guest: fixtures that scenarios with the driver share."""
 
+import os
 import pathlib
 
 import pytest
@@ -11,7 +12,9 @@ def world():
     """The guest as a dom0; also its array."""
     from inside.guestworld import GuestWorld
 
-    dom0 = GuestWorld()
+    # GUEST_SM: the checkout; a real sm sleeps as long as it does
+    real = {"sm": os.environ["GUEST_SM"], "sm_python": os.environ["GUEST_SM_PYTHON"], "sleep": 1} if os.environ.get("GUEST_SM") else {}
+    dom0 = GuestWorld(**real)
     yield dom0
     pathlib.Path("/results/SMlog").write_text(dom0.log(), errors="surrogateescape")
 

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""In the guest: a real sm makes an SR, the driver resigns a clone of it beside the attached original, and sm goes on with the result.
+
+It attaches it, scans it, takes a snapshot in it, deletes that, collects the garbage and detaches it; sleeps are sm's own.
+"""
+
+import os
+import re
+
+import pytest
+from dom0.xapi import XapiError
+from inside import disk, pool
+from inside.command import attempt
+from inside.reporting import record
+from inside.target import Target, Volume
+from lvhd import reader
+from lvhd.model import pattern
+
+ORIGINAL = "iqn.2024-01.test.array:original"
+CLONE = "iqn.2024-01.test.array:clone"
+CLEANUP = "/opt/xensource/sm/cleanup.py"
+PLACES = (0, 4096, 12288)
+# XCP-ng 8.3 of 2026 makes QCOW2 volumes unless it is told not to
+VHD = {"type": "vhd"}
+
+
+def write(vg, vdi, seed):
+    """A VM's writes into a disk that is not attached."""
+    name = f"{vg}/VHD-{vdi}"
+    assert pool.lvm("lvchange", "-ay", name).returncode == 0
+    for sector in PLACES:
+        disk.write("/dev/" + name, pattern(seed, sector), sector)
+    assert pool.lvm("lvchange", "-an", name).returncode == 0
+
+
+def contents(path, uuid):
+    """What a VM reads at the PLACES of a disk, from the array's side."""
+    return [reader.virtual_read(path, uuid, sector, 8) for sector in PLACES]
+
+
+def collect(world, toolstack, sr):
+    """The garbage collector of this sm, in the foreground: its exit status and what it said."""
+    settings = toolstack.db.get("SR", toolstack.db.find("SR", sr))["other_config"]
+    settings.pop("gc", None)
+    command, environment = world.driver_command(CLEANUP)
+    done = attempt(*command, "-g", "-u", sr, env=dict(environment, **pool.MASTER))
+    settings["gc"] = "false"
+    return done.returncode, done.stdout + done.stderr
+
+
+class Story:
+    """Everything, in order; a step that fails ends it, and `trouble` says how."""
+
+    def __init__(self, world, toolstack):
+        self.world = world
+        self.toolstack = toolstack
+        self.trouble = ""
+        self.done = []
+        try:
+            for step in (self.make, self.resign, self.adopt, self.snapshot, self.collect, self.detach):
+                step()
+                self.done.append(step.__name__)
+        except (XapiError, AssertionError, reader.BadImage) as error:
+            run = toolstack.runs[-1]
+            self.trouble = f"{step.__name__}: {error}\n{run.command}: {run.stdout[-600:]}{run.stderr[-1500:]}\n{world.log()[-3000:]}"
+
+    def make(self):
+        toolstack, world = self.toolstack, self.world
+        self.original = Volume("original", "/srv/original", size=192 * pool.MIB)
+        target = Target(ORIGINAL)
+        target.show(self.original)
+        self.sr = toolstack.sr_create("lvmoiscsi", world.device_config(ORIGINAL, self.original.scsi_id), name_label="original")
+        self.vdis = [toolstack.vdi_create(self.sr, 8 * pool.MIB, name_label=name, sm_config=VHD) for name in ("one", "two")]
+        vg = pool.vg_name(self.sr)
+        write(vg, self.vdis[0], "first")
+        self.snapshots = [toolstack.vdi_snapshot(self.vdis[0])]
+        write(vg, self.vdis[0], "second")
+        write(vg, self.vdis[1], "other")
+        toolstack.sr_scan(self.sr)
+        os.sync()
+
+    def resign(self):
+        toolstack, world = self.toolstack, self.world
+        self.clone = self.original.clone("clone", "/srv/clone")
+        self.before = "/srv/before"
+        attempt("cp", "--sparse=always", self.original.path, self.before)
+        Target(CLONE).show(self.clone)
+        self.config = world.device_config(CLONE, self.clone.scsi_id)
+        self.answer = pool.resign(toolstack, self.config, "the clone", "resigned")
+        self.left_over = world.left_over(self.clone.scsi_id, CLONE)
+        self.original_changed = attempt("cmp", self.before, self.original.path).stdout
+        self.driver_stderr = toolstack.runs[-1].stderr
+        assert pool.says_resigned(self.answer), self.answer.xe()
+        self.new_sr = toolstack.runs[-1].sr_uuid
+
+    def adopt(self):
+        toolstack = self.toolstack
+        self.probed = re.findall(r"<UUID>\s*(\S+)\s*</UUID>", toolstack.sr_probe("lvmoiscsi", self.config))
+        self.pbd = pool.attach(toolstack, self.new_sr, self.config)
+        records = toolstack.vdis(self.new_sr)
+        self.scanned = sorted((found["name_label"], found["managed"]) for found in records.values())
+        self.new = {found["name_label"]: uuid for uuid, found in records.items() if found["managed"]}
+        self.read = {name: contents(self.clone.path, uuid) for name, uuid in self.new.items()}
+
+    def snapshot(self):
+        toolstack = self.toolstack
+        # the original is in use meanwhile
+        write(pool.vg_name(self.sr), self.vdis[1], "meanwhile")
+        self.taken = toolstack.vdi_snapshot(self.new["one"])
+        write(pool.vg_name(self.new_sr), self.new["one"], "third")
+        self.in_snapshot = contents(self.clone.path, self.taken)
+        toolstack.vdi_delete(self.taken)
+        toolstack.sr_scan(self.new_sr)
+
+    def collect(self):
+        self.collected = collect(self.world, self.toolstack, self.new_sr)
+        self.toolstack.sr_scan(self.new_sr)
+        with reader.Lun(self.clone.path) as lun:
+            self.volumes = sorted(lun.volumes)
+            self.chain = [volume.name for volume in lun.chain(self.new["one"])]
+        self.read_afterwards = contents(self.clone.path, self.new["one"])
+
+    def detach(self):
+        self.toolstack.pbd_unplug(self.pbd)
+        self.left_after_detach = self.world.left_over(self.clone.scsi_id, CLONE)
+        self.toolstack.sr_scan(self.sr)
+        self.originals = sorted(found["name_label"] for found in self.toolstack.vdis(self.sr).values() if found["managed"])
+        self.read_original = [contents(self.original.path, uuid) for uuid in self.vdis]
+
+
+@pytest.fixture(scope="module")
+def story(world, toolstack):
+    told = Story(world, toolstack)
+    record("sm", {"generation": getattr(world, "generation", ""), "recognised": getattr(world, "recognised", ""), "done": told.done,
+                  "trouble": told.trouble})
+    return told
+
+
+def reached(story, step):
+    assert step in story.done, story.trouble
+
+
+def expected(seed):
+    return [pattern(seed, sector) for sector in PLACES]
+
+
+def test_a_real_sm_makes_the_original(story):
+    reached(story, "make")
+
+
+def test_the_clone_is_resigned_beside_the_original(story):
+    reached(story, "resign")
+    assert story.left_over == []
+    assert story.original_changed == ""
+    assert story.driver_stderr == ""
+
+
+def test_sm_attaches_and_scans_it(story):
+    reached(story, "adopt")
+    assert story.probed == [story.new_sr]
+    assert story.scanned == [("base copy", False), ("one", True), ("two", True)]
+    assert not set(story.new.values()) & set(story.vdis)
+
+
+def test_the_disks_read_as_the_originals(story):
+    reached(story, "adopt")
+    assert story.read == {"one": expected("second"), "two": expected("other")}
+
+
+def test_sm_takes_and_deletes_a_snapshot_in_it(story):
+    reached(story, "snapshot")
+    assert story.in_snapshot == expected("second")
+
+
+def test_sm_collects_its_garbage(story):
+    reached(story, "collect")
+    assert story.collected[0] == 0, story.collected[1]
+    assert story.chain == ["VHD-" + story.new["one"]], story.volumes
+    assert story.volumes == sorted(["MGT"] + ["VHD-" + uuid for uuid in story.new.values()])
+    assert story.read_afterwards == expected("third")
+
+
+def test_sm_detaches_it(story):
+    reached(story, "detach")
+    assert story.left_after_detach == []
+
+
+def test_the_original_goes_on(story):
+    reached(story, "detach")
+    assert story.originals == ["one", "one", "two"]
+    assert story.read_original == [expected("second"), expected("meanwhile")]
