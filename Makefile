@@ -4,7 +4,7 @@
 PYTHON ?= python3
 OUT ?= build/pack
 
-.PHONY: help demo test test-quick lint guest-test test-sm test-on crash fuzz recovery bench rpm iso clean
+.PHONY: help demo test test-quick lint guest-test guest-sm test-sm test-on crash fuzz recovery bench rpm iso clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -28,6 +28,10 @@ lint:
 ## guest-test  real iSCSI, device-mapper and LVM in an emulated guest
 guest-test:
 	$(PYTHON) mk/test --guest
+
+## guest-sm    a real sm in that guest: make guest-sm SM_TREE=... [VHD_UTIL=...] [GUEST_CLONES=50]
+guest-sm:
+	SM_TREE=$(SM_TREE) VHD_UTIL=$(VHD_UTIL) GUEST_CLONES=$(GUEST_CLONES) $(PYTHON) mk/test --run -m pytest -q tests/guest/test_real_sm.py
 
 ## test-sm     the driver's tests against a checkout of sm: make test-sm SM_TREE=...
 test-sm:

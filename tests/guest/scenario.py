@@ -36,11 +36,11 @@ class Scenario:
         tree = ast.parse(self.path.read_text())
         return [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
 
-    def run(self, results, **job):
-        """Boots once and runs every check; skips when no guest can be had, saying why."""
+    def run(self, results, on_report=None, **job):
+        """Boots once and runs every check; skips when no guest can be had, saying why. on_report: as rig.run's."""
         command = f"python3 -m pytest -q --color=no -p inside.reporting -p no:cacheprovider /rig/scenarios/{self.path.name}"
         try:
-            outcome = rig.run(rig.Job(command, **{**self.job, **job}), results, console_to=sys.stdout)
+            outcome = rig.run(rig.Job(command, **{**self.job, **job}), results, on_report=on_report, console_to=sys.stdout)
         except rig.Unavailable as reason:
             pytest.skip(f"no guest: {reason}")
         return Verdict(outcome)

@@ -16,24 +16,46 @@ from recovery import interpreters  # noqa: E402
 from scenario import Scenario  # noqa: E402
 
 TREE = os.environ.get("SM_TREE", "")
-NAME = "realsm"
+STORY, BUSY = "realsm", "busy"
+TESTS = HERE.parent
+# GUEST_CLONES=50, say: clones at random moments of a busy SR as well
+CLONES = os.environ.get("GUEST_CLONES", "")
 
 
-def job():
+def job(name):
     python = interpreters.for_sm(TREE)
     environment = {"GUEST_SM": "/opt/relvmoiscsi/sm", "GUEST_SM_PYTHON": python}
-    ship = {**rig.dom0_ship(), **rig.real_sm_ship(TREE, python, os.environ.get("VHD_UTIL"))}
-    return {"ship": ship, "environment": environment, "timeout": 3000}
+    if name == BUSY:
+        # iSCSI logins of that many clones at a fifth of sm's sleeps
+        environment.update(GUEST_CLONES=CLONES, GUEST_SEED=os.environ.get("GUEST_SEED", "1"), GUEST_SLEEP="0.2")
+    ship = {**rig.dom0_ship(), **rig.real_sm_ship(TREE, python, os.environ.get("VHD_UTIL")),
+            "/opt/relvmoiscsi/tests/recovery": TESTS / "recovery"}
+    return {"ship": ship, "environment": environment, "timeout": 7200, "memory": 3072}
 
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory):
+    """A function: name of a scenario -> its Verdict."""
     if not TREE:
         pytest.skip("SM_TREE=<a checkout of sm> is missing")
     print(f"{TREE}: {native.generation_of(TREE)}")
-    return Scenario(NAME, **job()).run(tmp_path_factory.mktemp(NAME))
+    known = {}
+
+    def get(name):
+        if name not in known:
+            place = pathlib.Path(os.environ["GUEST_RESULTS"]) if os.environ.get("GUEST_RESULTS") else tmp_path_factory.mktemp(name)
+            known[name] = Scenario(name, **job(name)).run(place, on_report=lambda report: print(report, flush=True))
+        return known[name]
+
+    return get
 
 
-@pytest.mark.parametrize("check", Scenario(NAME).checks())
+@pytest.mark.parametrize("check", Scenario(STORY).checks())
 def test_in_guest(answers, check):
-    answers.assert_passed(check)
+    answers(STORY).assert_passed(check)
+
+
+@pytest.mark.skipif(not CLONES, reason="GUEST_CLONES says how many clones of a busy SR")
+@pytest.mark.parametrize("check", Scenario(BUSY).checks())
+def test_busy(answers, check):
+    answers(BUSY).assert_passed(check)

@@ -127,10 +127,10 @@ def presence(operation, ours, theirs, verdict):
 
 
 def facts(operation):
-    """{uuid: (sectors before, sectors after)} of the VDIs that exist before and after."""
+    """{uuid: (sectors before, sectors after)} of the VDIs that exist before and after, and whose contents are known."""
     before, after = user_visible(operation["before"]), user_visible(operation["after"])
     return dict((uuid, (samples.expected_sectors(before[uuid]), samples.expected_sectors(after[uuid])))
-                for uuid in before if uuid in after)
+                for uuid in before if uuid in after and "expect" in before[uuid])
 
 
 def recovered(operation, path, sr, host, collect):

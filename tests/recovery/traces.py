@@ -73,7 +73,12 @@ class Trace(object):
 
     def apply(self, image, first, last):
         """Records first to last - 1, on an open file."""
-        for kind, offset, data in self.records[first:last]:
+        self.apply_to(image, self.records[first:last])
+
+    @staticmethod
+    def apply_to(image, records):
+        """Some records, on an open file."""
+        for kind, offset, data in records:
             if kind == "W":
                 image.seek(offset)
                 image.write(data)

@@ -10,7 +10,7 @@ TEXT = """\
 devices {{
     obtain_device_list_from_udev = 0
     # The array's own disks, which hold LUNs, are not this host's.
-    global_filter = [ "a|^/dev/sd|", "a|^/dev/dm-|", "a|^/dev/mapper/|", "r|.*|" ]
+    global_filter = [ "a|^/dev/sd|", {maps}, "r|.*|" ]
     # Newer LVMs would look at nothing but the devices listed in a file of their own.
     use_devicesfile = 0
     write_cache_state = 0
@@ -31,12 +31,17 @@ global {{
 """
 
 
-def write():
-    """Writes both files."""
+ANY_MAP = '"a|^/dev/dm-|", "a|^/dev/mapper/|"'
+# of multipath maps alone: their names begin with a SCSI id
+MULTIPATH_MAPS = '"a|^/dev/mapper/3|"'
+
+
+def write(maps=ANY_MAP):
+    """Writes both files. maps: which device-mapper devices LVM looks at."""
     os.makedirs("/etc/lvm/master", exist_ok=True)
     for path, read_only in (("/etc/lvm/lvm.conf", 1), ("/etc/lvm/master/lvm.conf", 0)):
         with open(path, "w") as config:
-            config.write(TEXT.format(read_only=read_only))
+            config.write(TEXT.format(read_only=read_only, maps=maps))
 
 
 MASTER = {"LVM_SYSTEM_DIR": "/etc/lvm/master"}

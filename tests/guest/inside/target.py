@@ -18,7 +18,8 @@ import pathlib
 from inside.command import run
 
 CONFIG = pathlib.Path("/sys/kernel/config")
-CORE = CONFIG / "target/core/fileio_0"
+FILES = CONFIG / "target/core/fileio_0"
+BLOCKS = CONFIG / "target/core/iblock_0"
 FABRIC = CONFIG / "target/iscsi"
 DEFAULT_PORTAL = "127.0.0.1:3260"
 
@@ -38,8 +39,9 @@ class Volume:
     Fields: name (unique), path, serial (32 hexadecimal digits), scsi_id.
     """
 
-    def __init__(self, name, path, size=None, serial=None):
-        """`size` in bytes makes the file, sparse. The serial number follows from the name unless given."""
+    def __init__(self, name, path, size=None, serial=None, block=False):
+        """`size` in bytes makes the file, sparse. The serial number follows from the name unless given. block: `path` is a block device,
+        which gets every write and flush as it comes."""
         self.name = name
         self.path = str(path)
         self.serial = serial or name.encode().hex().ljust(32, "0")[:32]
@@ -48,11 +50,14 @@ class Volume:
                 backing.truncate(size)
         with open(self.path, "rb") as backing:
             length = backing.seek(0, os.SEEK_END)
-        self.place = CORE / name
+        self.place = (BLOCKS if block else FILES) / name
         self.place.mkdir(parents=True)
-        _write(self.place / "control", f"fd_dev_name={self.path},fd_dev_size={length},fd_buffered_io=1")
+        control = f"udev_path={self.path}" if block else f"fd_dev_name={self.path},fd_dev_size={length},fd_buffered_io=1"
+        _write(self.place / "control", control)
         _write(self.place / "wwn/vpd_unit_serial", self.serial)
         _write(self.place / "enable", 1)
+        if block:
+            return
         # A volatile write cache that the initiator has to flush.
         _write(self.place / "attrib/emulate_write_cache", 1)
 
@@ -146,7 +151,7 @@ def allow_discovery():
 def start():
     """Loads the kernel's target. What is made afterwards lasts until it is removed or the guest ends."""
     os.makedirs("/etc/target", exist_ok=True)  # the module looks for it
-    run("modprobe", "-a", "target_core_mod", "target_core_file", "iscsi_target_mod")
+    run("modprobe", "-a", "target_core_mod", "target_core_file", "target_core_iblock", "iscsi_target_mod")
     if not (CONFIG / "target").is_dir():
         run("mount", "-t", "configfs", "configfs", CONFIG)
     FABRIC.mkdir(exist_ok=True)

@@ -12,8 +12,11 @@ def world():
     """The guest as a dom0; also its array."""
     from inside.guestworld import GuestWorld
 
-    # GUEST_SM: the checkout; a real sm sleeps as long as it does
-    real = {"sm": os.environ["GUEST_SM"], "sm_python": os.environ["GUEST_SM_PYTHON"], "sleep": 1} if os.environ.get("GUEST_SM") else {}
+    # GUEST_SM: the checkout of a real sm; GUEST_SLEEP: what its sleeps are multiplied with
+    real = {}
+    if os.environ.get("GUEST_SM"):
+        real = {"sm": os.environ["GUEST_SM"], "sm_python": os.environ["GUEST_SM_PYTHON"]}
+        real["sleep"] = float(os.environ.get("GUEST_SLEEP", "1"))
     dom0 = GuestWorld(**real)
     yield dom0
     pathlib.Path("/results/SMlog").write_text(dom0.log(), errors="surrogateescape")
