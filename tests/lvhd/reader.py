@@ -489,7 +489,8 @@ class Lun(object):
     """Everything on a LUN.  label, area, text (bytes), vg_name, vg (nested dicts), pe_start and extent_size in bytes,
     volumes (LogicalVolume by name, in the order of the text)."""
 
-    def __init__(self, image):
+    def __init__(self, image, busy=False):
+        """busy: a second text, which an LVM command was about to commit, may be there; the first is the SR."""
         self.device = Device(image)
         labels = read_labels(self.device)
         if len(labels) != 1:
@@ -498,7 +499,7 @@ class Lun(object):
         if len(self.label.metadata_areas) != 1:
             raise BadImage("%d metadata areas" % len(self.label.metadata_areas))
         self.area = read_area(self.device, self.label.metadata_areas[0][0])
-        if len(self.area.locations) != 1:
+        if len(self.area.locations) != 1 and not (busy and len(self.area.locations) == 2):
             raise BadImage("%d metadata texts" % len(self.area.locations))
         self.text_pieces = text_pieces(self.area, self.area.locations[0])
         self.text = read_text(self.device, self.area, self.area.locations[0])

@@ -45,7 +45,7 @@ def user_visible(vdis):
 def contents(path, uuids):
     """{uuid: {sector: 512 bytes that are not zero} or the reason why it cannot be read}"""
     found = {}
-    with reader.Lun(path) as lun:
+    with reader.Lun(path, busy=True) as lun:
         for uuid in uuids:
             try:
                 found[uuid] = lun.virtual_sectors(uuid)
