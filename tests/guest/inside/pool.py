@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """What an administrator or CloudStack does with xapi, and what they expect to be told."""
 
+import os
 import re
 
-from dom0.xapi import XapiError
+from dom0.xapi import DRIVER_DIRECTORY, XapiError
 from inside import devices
-from inside.command import attempt
+from inside.command import attempt, wait_until
 from inside.lvmconf import MASTER
 
 MIB = 1 << 20
@@ -62,6 +63,31 @@ def detach(xapi, uuid, pbd):
 def disks(xapi, sr_uuid):
     """uuids of the SR's VDIs that a user sees."""
     return sorted(uuid for uuid, record in xapi.vdis(sr_uuid).items() if record["managed"])
+
+
+def collect_garbage(world, xapi, sr_uuid):
+    """A real sm's garbage collector, in the foreground; what it said. It is off otherwise, and what a scan started finds that out first."""
+    wait_until(lambda: not _sm_processes(), "end of sm's processes")
+    settings = xapi.db.get("SR", xapi.db.find("SR", sr_uuid))["other_config"]
+    settings.pop("gc", None)
+    command, environment = world.driver_command(DRIVER_DIRECTORY + "/cleanup.py")
+    done = attempt(*command, "-g", "-u", sr_uuid, env=dict(environment, **MASTER))
+    settings["gc"] = "false"
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def _sm_processes():
+    """Process ids of sm's programs."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as words:
+                if DRIVER_DIRECTORY.encode() in words.read():
+                    found.append(pid)
+        except OSError:
+            continue
+    return found
 
 
 def active_lvs(vg):

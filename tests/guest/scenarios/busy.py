@@ -27,7 +27,6 @@ from recovery import judge, traces  # noqa: E402  (shipped with the job)
 
 ORIGINAL = "iqn.2024-01.test.array:original"
 CLONE = "iqn.2024-01.test.array:clone"
-CLEANUP = "/opt/xensource/sm/cleanup.py"
 NAME = "busy"
 CLONES = int(os.environ.get("GUEST_CLONES", "50"))
 SEED = int(os.environ.get("GUEST_SEED", "1"))
@@ -127,12 +126,7 @@ class Work:
         return answer["uuid"]
 
     def collect(self):
-        settings = self.toolstack.db.get("SR", self.toolstack.db.find("SR", self.sr))["other_config"]
-        settings.pop("gc", None)
-        command, environment = self.world.driver_command(CLEANUP)
-        done = attempt(*command, "-g", "-u", self.sr, env=dict(environment, **pool.MASTER))
-        settings["gc"] = "false"
-        assert done.returncode == 0, done.stdout + done.stderr
+        pool.collect_garbage(self.world, self.toolstack, self.sr)
 
     def all(self):
         do, a = self.operation, self.a
