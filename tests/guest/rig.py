@@ -110,7 +110,7 @@ def real_sm_ship(tree, python, vhd_util=None):
     place = python.parent.parent
     library = place / "lib" / python.name
     for path in [python, *place.glob("lib/libpython*.so*"), *library.iterdir()]:
-        if path.name not in UNUSED_LIBRARY and not path.name.startswith("config"):
+        if path.name not in UNUSED_LIBRARY and not (path.is_dir() and path.name.startswith("config")):
             ship[str(path)] = path
     return ship
 

@@ -51,6 +51,12 @@ for word; do
 done
 exec /usr/sbin/lvm {command} "$@"
 """
+# To 6.5's iscsiadm a list of nothing was no error
+OLD_ISCSIADM = """#!/bin/sh
+{real} "$@"
+status=$?
+[ $status = 21 ] || exit $status
+"""
 
 
 class GuestWorld(World):
@@ -111,6 +117,9 @@ class GuestWorld(World):
             for command in LVM_COMMANDS:
                 os.unlink("/usr/sbin/" + command)
                 _script("/usr/sbin/" + command, OLD_LVM.format(command=command))
+            real = os.path.realpath(shutil.which("iscsiadm"))
+            os.rename(real, real + ".new")
+            _script(real, OLD_ISCSIADM.format(real=real + ".new"))
 
     def install_driver(self):
         """The driver and its package as real files in sm's directory, as the pack installs them."""
