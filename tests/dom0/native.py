@@ -136,7 +136,9 @@ def generation_of(tree):
     if has("libs/sm/drivers/LVHDoISCSISR.py"):
         return "V", "sm 4: package sm"
     if has("drivers/LVMoISCSISR.py"):
-        return "W", "XCP-ng 8.3 as patched: LVMoISCSISR, cowutil"
+        if says("drivers/qcow2util.py", "_getAllInfoFromLVM"):
+            return "Y", "XCP-ng 8.3 from 3.2.12-21.2 on: LVMoISCSISR, cowutil, qcow2_helper scan"
+        return "W", "XCP-ng 8.3 of April 2026 and later: LVMoISCSISR, cowutil"
     if says("drivers/lvutil.py", "Fairlock"):
         return "J", "XCP-ng 8.3 as released: Fairlock, SROSError in xs_errors"
     if has("drivers/lock_queue.py"):

@@ -2,7 +2,7 @@
 """Generations of sm, and how a double of each is laid out on disk.
 
 One code base (dom0/sm) holds every module; `install` writes it into a double as the generation has it: the flat
-directory of XenServer 6.5 to 8.3, the same with the names of XCP-ng 8.3 as patched, or the package of sm 4 with its
+directory of XenServer 6.5 to 8.3, the same with the names of XCP-ng 8.3 of 2026, or the package of sm 4 with its
 compatibility modules. What differs in behaviour is in ``generation.py``, which is written beside them: the fields of a
 `Profile` as constants.
 """
@@ -94,6 +94,9 @@ C = Profile(
     CBT=False,
     GC_SERVICE=False,
     SCAN_USES_ACTIVATOR=False,
+    # QCOW2
+    QCOW2=False,                    # knows these disks; whoever does not deletes their records
+    QCOW2_SCANS=False,              # qcow2_helper reads their headers from the PV; before, sm activates each LV
 )
 D = Profile(
     "D", "XenServer 7.0 (sm 1.13.0)", C, FOREIGN_EXCEPTIONS="reraised", NO_SESSION=None, SETS_LVM_DEVICE=False, SETS_LVM_SYSTEM_DIR=True,
@@ -115,13 +118,16 @@ K = Profile(
 J = Profile(
     "J", "XCP-ng 8.3 as released (sm 3.2.12)", K, ERRORS_IN="xs_errors", SPLITS_TARGETS=True, REFRESHES_LUNS=True, LVM_LOCK="fairlock",
     GC_SERVICE=True, SCAN_USES_ACTIVATOR=True)
-W = Profile("W", "XCP-ng 8.3 as patched (sm 3.2.12 with cowutil)", J, LAYOUT="renamed", WIPES_SIGNATURES=True)
+W = Profile(
+    "W", "XCP-ng 8.3 of April 2026 and later (sm 3.2.12-17.2 to 21.1)", J, LAYOUT="renamed", WIPES_SIGNATURES=True,
+    REFRESH_ON_ACTIVATE=True, QCOW2=True)
+Y = Profile("Y", "XCP-ng 8.3 as it comes next (sm 3.2.12-21.2)", W, QCOW2_SCANS=True)
 V = Profile(
     "V", "XenServer 9 (sm 4.1.9)", J, LAYOUT="package", RUN_DIRECTORY="/run", TOLERATED_AT_ATTACH=(141, 83), CHECKS_FOREIGN_PVS=True,
     LVCREATE_OPTIONS=["-W", "y", "--yes"], REFRESH_ON_ACTIVATE=True)
 
-PROFILES = dict((profile.name, profile) for profile in (C, D, E, N, Q, S, X, K, J, W, V))
-NAMES = ("C", "D", "E", "N", "Q", "S", "X", "K", "J", "W", "V")
+PROFILES = dict((profile.name, profile) for profile in (C, D, E, N, Q, S, X, K, J, W, Y, V))
+NAMES = ("C", "D", "E", "N", "Q", "S", "X", "K", "J", "W", "Y", "V")
 # One of each group that behaves alike towards the driver
 REPRESENTATIVES = ("C", "D", "X", "J", "W", "V")
 
@@ -132,7 +138,7 @@ CORE_NAMES = {"iscsilib": "iscsi"}
 COMPATIBLE = ("BaseISCSI", "SR", "SRCommand", "VDI", "ipc", "iscsilib", "journaler", "lock", "lvmanager", "lvmcache", "lvutil", "metadata",
               "mpath_cli", "mpath_dmp", "mpath_null", "refcounter", "scsiutil", "srmetadata", "util", "vhdutil", "xs_errors")
 DRIVERS = ("LVHDSR", "LVHDoISCSISR")
-# XCP-ng 8.3 as patched: what the doubles use under names that this generation does not have
+# XCP-ng 8.3 of 2026: what the doubles use under names that this generation does not have
 RENAMED = {"LVHDSR": "LVMSR", "LVHDoISCSISR": "LVMoISCSISR"}
 PRIVATE = {"lvhdutil": "double_lvhdutil", "vhdutil": "double_vhdutil"}
 CLOBBERED = ("lvhdutil", "cleanup")

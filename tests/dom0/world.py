@@ -34,6 +34,9 @@ REPOSITORY = os.path.dirname(TESTS)
 DRIVER_DIRECTORY = "/opt/xensource/sm"
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
+# A real qcow2_helper, to be used with a real sm
+REAL_HELPER = "QCOW2_HELPER"
+
 COMMANDS = {
     "iscsiadm": ["/usr/sbin/iscsiadm"],
     "scsi": ["/usr/lib/udev/scsi_id", "/sbin/scsi_id", "/usr/bin/sg_luns", "/usr/bin/sg_scan", "/usr/bin/sg_readcap",
@@ -43,6 +46,7 @@ COMMANDS = {
     "system": ["/sbin/pidof", "/usr/sbin/service", "/usr/bin/systemctl", "/usr/sbin/udevadm", "/sbin/udevadm", "/usr/bin/uuidgen",
                "/usr/sbin/lsof", "/usr/bin/cgclassify"],
     "tapctl": ["/usr/sbin/tap-ctl"],
+    "qcow2_helper": ["/opt/xensource/libexec/qcow2_helper"],
     "vhd_util": ["/usr/bin/vhd-util", "/usr/sbin/vhd-util"],
     "lvm": ["/usr/sbin/" + name for name in (
         "vgs", "vgcreate", "vgremove", "vgchange", "vgextend", "vgrename", "vgck", "vgscan", "vgcfgbackup", "vgcfgrestore", "pvs",
@@ -190,6 +194,8 @@ class World(object):
         self.generation, self.recognised = native.generation_of(tree)
         self._adapt_commands(self.behaves_like)
         native.copy_tree(tree, self.root)
+        if os.environ.get(REAL_HELPER):
+            shutil.copy(os.environ[REAL_HELPER], self.path(COMMANDS["qcow2_helper"][0]))
         native.add_libraries(self.root, self.sm_python)
         self.install_driver()
         self.native = native.Native(self)
@@ -198,10 +204,12 @@ class World(object):
 
     def _adapt_commands(self, profile):
         """What of the commands differs with the generation: up to 6.5, iscsiadm's lists of nothing were no error; LVM up to 2.02.130
-        goes on when it sees a PV twice; from 7.0 on, it may write on the master only; sm 4 itself writes with the other lvm.conf."""
+        goes on when it sees a PV twice; from 7.0 on, it may write on the master only; sm 4 and that of XCP-ng 8.3 of 2026 go back to the
+        other lvm.conf in the middle, so there it writes with that as well."""
         with State(self.root) as state:
             state["old_iscsiadm"] = profile.SESSION_LIST_MUST_WORK
             state["refuses_duplicates"] = profile.REFUSES_DUPLICATES
+            state["qcow2_scan"] = profile.QCOW2_SCANS
         read_only = profile.SETS_LVM_SYSTEM_DIR and not profile.REFRESH_ON_ACTIVATE
         write_file(self.path("/etc/lvm/lvm.conf"), LVM_CONF.format(read_only=int(read_only)))
 

@@ -33,8 +33,6 @@ STOPPER = os.path.join(PROGRAMS, "stopped.py")
 # Writes of a run on an SR with one VDI: log, stage, switch 1, apply, final, switch 2, clear log
 WRITES = 7
 MARKER = u"s3cret 'with\" quotes \u00e4"
-# XCP-ng 8.3 of 2026 makes QCOW2 volumes unless it is told not to
-VHD = {"type": "vhd"}
 
 
 def sha256(path):
@@ -457,7 +455,7 @@ def test_the_attached_original_waits_until_switch_1(array, drivers, operation):
         pytest.skip("LVM's locks need loop mode: %s" % a.world.why_not_loop)
     a.attach_original()
     disk = [uuid for uuid, record in a.xapi.vdis(a.sr.uuid).items() if record["managed"]][0]
-    calls = {"vdi_create": lambda: a.xapi.vdi_create(a.sr.uuid, 8 << 20, sm_config=VHD), "vdi_attach": lambda: a.pool.attach_only(disk)}
+    calls = {"vdi_create": lambda: a.xapi.vdi_create(a.sr.uuid, 8 << 20), "vdi_attach": lambda: a.pool.attach_only(disk)}
     lock = a.world.path("/var/lock/lvm/V_VG_XenStorage-" + a.sr.uuid)
     outcome = []
 

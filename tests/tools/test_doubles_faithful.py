@@ -195,8 +195,7 @@ def test_create_makes_an_sr_on_a_blank_lun(pool, tmpdir):
     assert head[10 * MIB:11 * MIB] == b"x" * MIB
     assert (b"x" * 512 in head[MIB:10 * MIB]) is pool.world.behaves_like.WIPES_SIGNATURES
     assert reader.vg_names(image) == ["VG_XenStorage-" + uuid]
-    # XCP-ng 8.3 of 2026 makes QCOW2 volumes unless it is told not to
-    disk = pool.xapi.vdi_create(uuid, 8 * MIB, "disk", sm_config={"type": "vhd"})
+    disk = pool.xapi.vdi_create(uuid, 8 * MIB, "disk")
     if pool.world.sm_tree and pool.world.behaves_like.name == "C":
         pytest.skip("LVM of today takes no LV name as long as that of 6.5's clone journal: no snapshot with the real 6.5")
     if pool.world.sm_tree and pool.world.behaves_like.name == "V":

@@ -373,6 +373,12 @@ class LVHDSR(SR.SR):
         if kind == vhdutil.VDI_TYPE_RAW:
             size = self.lvmCache.getSize(name)
             used = util.roundup(lvutil.LVM_SIZE_INCREMENT, size)
+        elif kind == "qcow2":
+            import qcow2util
+            info = qcow2util.QCowUtil().getInfo(path, lvhdutil.extractUuid)
+            if info.parentUuid:
+                sm_config["vhd-parent"] = info.parentUuid
+            size, used = info.sizeVirt, self.lvmCache.getSize(name)
         else:
             parent = vhdutil._getVHDParentNoCheck(path)
             if parent is not None:

@@ -3,6 +3,7 @@
 
 import os
 
+import generation
 import util
 import vhdutil
 
@@ -13,6 +14,9 @@ VG_PREFIX = "VG_XenStorage-"
 LVM_SIZE_INCREMENT = 4 * 1024 * 1024
 LV_PREFIX = {vhdutil.VDI_TYPE_VHD: "VHD-", vhdutil.VDI_TYPE_RAW: "LV-"}
 VDI_TYPES = [vhdutil.VDI_TYPE_VHD, vhdutil.VDI_TYPE_RAW]
+if generation.QCOW2:
+    LV_PREFIX["qcow2"] = "QCOW2-"
+    VDI_TYPES.append("qcow2")
 JRN_INFLATE = "inflate"
 JVHD_TAG = "jvhd"
 LOCK_RETRY_ATTEMPTS = 20
@@ -78,11 +82,13 @@ def getVDIInfo(lvmCache):
         vdi.vdiType, vdi.lvName, vdi.hidden = lv.vdiType, lv.name, lv.hidden
         vdi.sizeLV = vdi.sizeVirt = lv.size
         vdi.lvActive, vdi.lvOpen, vdi.lvReadonly = lv.active, lv.open, lv.readonly
-    if [vdi for vdi in vdis.values() if vdi.vdiType == vhdutil.VDI_TYPE_VHD]:
-        vhds = vhdutil.getAllVHDs(LV_PREFIX[vhdutil.VDI_TYPE_VHD] + "*", extractUuid, lvmCache.vgName)
+    for kind in VDI_TYPES:
+        if kind == vhdutil.VDI_TYPE_RAW or not [vdi for vdi in vdis.values() if vdi.vdiType == kind]:
+            continue
+        vhds = _images(kind, lvmCache.vgName)
         for uuid in list(vdis):
             vdi = vdis[uuid]
-            if vdi.vdiType != vhdutil.VDI_TYPE_VHD:
+            if vdi.vdiType != kind:
                 continue
             if uuid not in vhds:
                 lvmCache.refresh()
@@ -96,6 +102,13 @@ def getVDIInfo(lvmCache):
             else:
                 vdi.sizeVirt, vdi.parentUuid, vdi.hidden = vhds[uuid].sizeVirt, vhds[uuid].parentUuid, vhds[uuid].hidden
     return vdis
+
+
+def _images(kind, vgName):
+    if kind == vhdutil.VDI_TYPE_VHD:
+        return vhdutil.getAllVHDs(LV_PREFIX[kind] + "*", extractUuid, vgName)
+    import qcow2util
+    return qcow2util.QCowUtil().getAllInfoFromVG(LV_PREFIX[kind] + "*", extractUuid, vgName)
 
 
 def inflate(journaler, srUuid, vdiUuid, size):

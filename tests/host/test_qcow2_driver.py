@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""The driver on SRs with QCOW2 disks: resigned where sm knows them, refused elsewhere, with doubles or the real sm of SM_TREE."""
+from __future__ import absolute_import, division, print_function
+
+import sys
+
+import pytest
+
+from dom0 import pools, profile as profiles
+from host import test_driver
+from lvhd import reader, shapes
+from lvhd.model import QCOW2, RAW, Sr, Volume
+
+NAMES = [pools.TREE] if pools.profiles() == [pools.TREE] else ["X"] if sys.version_info[0] < 3 else ["J", "W", "Y", "V"]
+KNOWS = [name for name in NAMES if name == pools.TREE or profiles.PROFILES[name].QCOW2]
+HELPER = "/opt/xensource/libexec/qcow2_helper"
+NOT_KNOWN = "the sm of this host does not know them"
+
+array = test_driver.array
+
+
+def few():
+    """A QCOW2 disk with a snapshot, a QCOW2 disk on a raw parent, a VHD."""
+    sr = Sr(1)
+    shapes.snapshot(sr, shapes.disk(sr, "vdi0", vdi_type=QCOW2))
+    sr.vdis.append(shapes.base_copy(sr, shapes.disk(sr, "was raw", vdi_type=RAW), QCOW2))
+    shapes.disk(sr, "vdi1")
+    return sr
+
+
+def knowing(a, wanted=True):
+    """Goes on where this sm knows QCOW2 disks, or where it does not."""
+    if a.world.behaves_like.QCOW2 != wanted:
+        pytest.skip("this sm knows QCOW2 disks" if not wanted else "this sm knows no QCOW2 disks")
+    return a
+
+
+@pytest.mark.parametrize("profile", NAMES)
+def test_where_sm_knows_no_qcow2_it_is_refused_and_shown(array, profile):
+    a = knowing(array(few()), False)
+    before = test_driver.sha256(a.clone)
+    code, text, _ = a.create()
+    assert code == "SR_BACKEND_FAILURE_47" and NOT_KNOWN in text
+    document = a.xapi.sr_probe("relvmoiscsi", a.config())
+    assert '<reason code="Qcow2Host">' in document and "<possible>false</possible>" in document
+    assert document.count("<type>qcow2</type>") == len([vdi for vdi in a.sr.vdis if vdi.vdi_type == "qcow2"])
+    assert test_driver.sha256(a.clone) == before
+
+
+@pytest.mark.parametrize("profile", NAMES[:1])
+def test_why_it_is_refused_there(array, profile):
+    """At its first look such an sm deletes the records of the disks that it does not know."""
+    a = knowing(array(shapes.qcow2_snapshots(1)), False)
+    with reader.Lun(a.original) as lun:
+        assert len(lun.mgt().live()) == 5
+    try:
+        a.attach_original()
+    except pools.XapiError:
+        # a real one may stumble over the type afterwards
+        pass
+    with reader.Lun(a.original) as lun:
+        assert list(lun.mgt().live()) == []
+
+
+@pytest.mark.parametrize("profile", KNOWS)
+def test_a_mixed_sr_is_resigned_and_adopted(array, profile):
+    a = knowing(array(few()))
+    contents = reader.virtual_digests(a.clone)
+    a.resign()
+    kept = reader.virtual_digests(a.clone)
+    assert len(kept) == len(contents) - 1 and set(kept.values()) <= set(contents.values())
+    vdis = a.adopt()
+    assert sorted(vdis) == sorted(kept)
+    assert reader.virtual_digests(a.clone) == kept
+    with reader.Lun(a.clone) as lun:
+        records = lun.mgt().live()
+    assert sorted(records) == sorted(kept)
+    assert len([record for record in records.values() if record.fields["vdi_type"] == "qcow2"]) == 3
+    assert ("qcow2_helper scan is not asked" in a.world.log()) != a.world.behaves_like.QCOW2_SCANS
+
+
+@pytest.mark.parametrize("profile", KNOWS)
+def test_the_helper_is_a_judge_where_it_scans(array, profile):
+    a = knowing(array(shapes.qcow2_snapshots(1)))
+    if not a.world.behaves_like.QCOW2_SCANS:
+        pytest.skip("this qcow2_helper scans nothing")
+    a.pool.lie(HELPER, "scan", b"parent=QCOW2-", b"parent=QCOW2-0")
+    code, text, _ = a.create()
+    assert code == "SR_BACKEND_FAILURE_47" and "qcow2_helper scan reads it differently" in text
+
+
+@pytest.mark.parametrize("profile", KNOWS)
+def test_a_volume_without_an_image_is_refused_by_name(array, profile):
+    sr = shapes.qcow2_snapshots(1)
+    sr.volumes.append(Volume("QCOW2-" + sr.ids.uuid()))
+    a = knowing(array(sr))
+    before = test_driver.sha256(a.clone)
+    code, text, _ = a.create()
+    assert code == "SR_BACKEND_FAILURE_47" and sr.volumes[0].name in text and "no QCOW2 image" in text
+    assert test_driver.sha256(a.clone) == before
