@@ -47,7 +47,7 @@ class Scene(object):
 def _repaired(entry):
     """An entry of an inventory as a resign leaves it: a record whose type is not that of its LV is put right, as sm does."""
     if 'vdi_type' in entry:
-        return dict(entry, vdi_type={'VHD': 'vhd', 'LV': 'aio'}[entry['name']])
+        return dict(entry, vdi_type={'VHD': 'vhd', 'QCOW2': 'qcow2', 'LV': 'aio'}[entry['name']])
     return entry
 
 
@@ -220,8 +220,9 @@ def mgt_nearly_full(path, seed):
 def _shapes():
     table = collections.OrderedDict()
     for name in ('one', 'two_snapshots', 'chain5', 'chain30', 'tree_with_clones', 'raw', 'raw_parent', 'hidden_leftovers', 'vdis50',
-                 'full_vg', 'wrapped_text', 'full_ring', 'long_names', 'one_reserved', 'deleted_slots', 'cbt_logs', 'fragmented',
-                 'tags', 'admin_lv', 'strays', 'old_lvm_text', 'lvm_2_02_130_text'):
+                 'qcow2_snapshots', 'qcow2_chain30', 'mixed', 'full_vg', 'wrapped_text', 'full_ring', 'long_names',
+                 'one_reserved', 'deleted_slots', 'cbt_logs', 'fragmented', 'tags', 'admin_lv', 'strays', 'old_lvm_text',
+                 'lvm_2_02_130_text'):
         table[name] = _plain(shapes.SHAPES[name])
     for place in shapes.TEXT_PLACES:
         table['text_at_' + place] = _plain(shapes.SHAPES['text_at_' + place])

@@ -63,7 +63,7 @@ class Sight(object):
             if name in vdis:
                 entry.update(self._vdi(lun, vdis[name], name, records.get(vdis[name])))
             found[tuple(volume.segments)] = entry
-        found[LOST] = [uuid for uuid in records if 'VHD-' + uuid not in lun.volumes and 'LV-' + uuid not in lun.volumes]
+        found[LOST] = [uuid for uuid in records if not [prefix for prefix in reader.PREFIXES if prefix + uuid in lun.volumes]]
         return found
 
     def _vdi(self, lun, uuid, name, record):
@@ -72,6 +72,10 @@ class Sight(object):
         if name.startswith('VHD-'):
             footer = lun.vhd(name).footer
             entry.update(hidden=footer.hidden, footer=footer.bytes)
+        if name.startswith('QCOW2-'):
+            disk = lun.qcow2(name)
+            # what stands behind the header's fields is the parent's name
+            entry.update(hidden=disk.hidden, header=disk.head[:disk.name_at or len(disk.head)])
         if record is not None:
             entry.update(label=record.label, description=record.description, vdi_type=record.fields['vdi_type'],
                          record=sorted((tag, value) for tag, value in record.fields.items() if tag not in REWRITTEN))
@@ -81,8 +85,9 @@ class Sight(object):
         """Hash of what one node of a chain holds."""
         if volume.name not in self._layers:
             digest = hashlib.sha256()
-            if volume.name.startswith('VHD-'):
-                pieces = sorted(lun.vhd(volume.name).sectors().items())
+            disk = lun.disk(volume.name)
+            if disk is not None:
+                pieces = sorted(disk.sectors().items())
             else:
                 pieces = ((offset, volume.read(offset, MIB)) for offset in range(0, volume.size, MIB))
             for number, data in pieces:
@@ -105,6 +110,8 @@ class Sight(object):
                 disk = lun.vhd(name)
                 pieces.extend([disk.backup_bytes, disk.footer.bytes, disk.header_bytes])
                 pieces.extend(locator.data for locator in disk.locators)
+            elif name.startswith('QCOW2-'):
+                pieces.append(lun.qcow2(name).head)
         found = set([reader.dashed(lun.label.bytes[32:64].decode('ascii'))])
         found.update(LVM_ID.findall(lun.text.decode('latin-1')))
         for piece in pieces:

@@ -52,6 +52,11 @@ def test_crash_states_of_an_sr_with_snapshots(two):
     assert min(count.phases.values()) > 0
 
 
+def test_crash_states_of_an_sr_with_qcow2_disks(directory):
+    count = check(explorer.Explorer(scenes.build('qcow2_snapshots', directory)).first_run(QUICK))
+    assert min(count.phases.values()) > 0
+
+
 @pytest.mark.parametrize('name', ['resigned_then_used', 'resigned_then_used_in_place', 'killed_then_used', 'sample_snaps'])
 def test_crash_states_of_a_lun_with_a_history(name, directory):
     """A dead log is on the LUN: nothing of it is applied."""

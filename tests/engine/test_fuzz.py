@@ -10,6 +10,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 
@@ -226,6 +227,18 @@ def test_reads_of_block_tables_are_bounded(count, entries, entry):
     text = len(Editor(pages, sr).read_text()) + 1
     assert device.bytes_read <= oracle.read_limit(text, writer.RECORDS + writer.RECORD * len(sr.vdis), count + 1, count * entries)
     assert device.reads < 100 + 20 * len(sr.vdis) + 8 * count * (1 + entries // (1 << 18))
+
+
+def test_reads_of_qcow2_headers_are_bounded():
+    """The names of features may fill the first cluster up to what is taken."""
+    sr = image.settle(luns.qcow2())
+    pages = media.Pages.of_chunks(image.size(sr), image.chunks(sr))
+    editor = Editor(pages, sr)
+    editor.write(sr.named["base"].volume.name, 116, struct.pack(str(">I"), 60000))
+    device = media.Device(pages, writable=False)
+    assert Lun(device, Placement(device)).vdis[str(sr.named["base"].uuid)].hidden is False
+    text = len(editor.read_text()) + 1
+    assert device.bytes_read <= oracle.read_limit(text, writer.RECORDS + writer.RECORD * len(sr.vdis), 1, 1024, 4)
 
 
 def test_a_preview_and_a_resign_take_few_looks():

@@ -20,7 +20,7 @@ def _mixed():
     return sr
 
 
-MODELS = (luns.plain, luns.cloned, luns.snapshot, luns.raw_parent, _mixed, lambda: luns.chain(5),
+MODELS = (luns.plain, luns.cloned, luns.snapshot, luns.raw_parent, luns.qcow2, _mixed, lambda: luns.chain(5),
           lambda: luns.snapshot(4, lvm="2.02.84", text_offset=900 * 512, area_size=901 * 512 + 512))
 
 

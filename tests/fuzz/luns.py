@@ -3,7 +3,7 @@
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 from lvhd import shapes
-from lvhd.model import MIB, RAW, SECTOR, Sr
+from lvhd.model import MIB, QCOW2, RAW, SECTOR, Sr
 
 EXTENT = 256 * 1024
 SIZE = 2 * MIB
@@ -57,6 +57,19 @@ def raw_parent(seed=0, **fields):
     vdi = disk(sr, "disk", vdi_type=RAW)
     sr.named["snap"] = shapes.snapshot(sr, vdi)
     sr.named["base"] = vdi.parent
+    return sr
+
+
+def qcow2(seed=0, **fields):
+    """disk, its snapshot snap and their hidden parent base, which are QCOW2 images; small, which has small clusters, on the raw base of
+    its own; vhd."""
+    sr = empty(seed, **fields)
+    vdi = disk(sr, "disk", vdi_type=QCOW2, inflated=False)
+    sr.named["snap"] = shapes.snapshot(sr, vdi)
+    sr.named["base"] = vdi.parent
+    small = disk(sr, "small", vdi_type=RAW, cluster_bits=14)
+    sr.vdis.append(shapes.base_copy(sr, small, QCOW2))
+    disk(sr, "vhd")
     return sr
 
 

@@ -43,6 +43,7 @@ class Target(object):
         self.editor = editor
         self.locked = editor if isinstance(editor, Locked) else None
         self.vhds = sorted(name for name in editor.volumes if name.startswith("VHD-"))
+        self.qcow2s = sorted(name for name in editor.volumes if name.startswith("QCOW2-"))
 
     def copy(self):
         """The same LUN, to be mutated."""
@@ -52,7 +53,7 @@ class Target(object):
         if self.locked:
             editor.fields, editor.runs = list(self.locked.fields), list(self.locked.runs)
         twin = object.__new__(Target)
-        twin.editor, twin.vhds = editor, self.vhds
+        twin.editor, twin.vhds, twin.qcow2s = editor, self.vhds, self.qcow2s
         twin.locked = editor if self.locked else None
         return twin
 
@@ -111,6 +112,13 @@ FOOTER_FIELDS = [(8, ">I"), (12, ">I"), (16, ">Q"), (32, ">I"), (40, ">Q"), (48,
 HEADER_FIELDS = [(8, ">Q"), (16, ">Q"), (24, ">I"), (28, ">I"), (32, ">I"), (40, ">Q"), (56, ">I"), (64, ">H"), (66, ">H")] + [
     (LOCATORS_AT + 24 * index + offset, form) for index in range(8)
     for offset, form in ((0, ">I"), (4, ">I"), (8, ">I"), (12, ">I"), (16, ">Q"))]
+
+
+# The header; then the extensions as lvhd writes them: format of a parent, names of features, mark, end
+QCOW2_FIELDS = [(0, ">I"), (4, ">I"), (8, ">Q"), (16, ">I"), (20, ">I"), (24, ">Q"), (32, ">I"), (36, ">I"), (40, ">Q"), (48, ">Q"),
+                (56, ">I"), (60, ">I"), (64, ">Q"), (72, ">Q"), (80, ">Q"), (88, ">Q"), (96, ">I"), (100, ">I"), (104, ">B"), (112, ">I"),
+                (116, ">I"), (128, ">I"), (132, ">I"), (504, ">I"), (508, ">I"), (512, ">Q"), (520, ">I"), (524, ">I"), (528, ">Q"),
+                (536, ">Q")]
 
 
 def mutate_label(target, choices):
@@ -287,6 +295,35 @@ def mutate_bat(target, choices):
         editor.write(name, 1536 + 4 * choices.below(2), struct.pack(str(">I"), number(choices) & 0xffffffff))
 
 
+def mutate_qcow2(target, choices):
+    """A field of a QCOW2 header or of its extensions, the parent's path, or an L1 entry."""
+    editor = target.editor
+    if not target.qcow2s:
+        return mutate_bytes(target, choices)
+    name = choices.pick(target.qcow2s)
+    raw = bytearray(editor.read(name, 0, 4096))
+    place, length = struct.unpack_from(str(">QI"), raw, 8)
+    kind = choices.below(6)
+    if kind < 3:
+        scratch(raw, choices, QCOW2_FIELDS)
+    elif kind == 3 and 0 < place < 4096 - length and 0 < length < 2048:
+        path = bytes(raw[place:place + length]).decode("latin-1")
+        if choices.below(3):
+            uuids = [volume.split("-", 1)[1] for volume in target.qcow2s] + UUIDS
+            path = path[:-36] + choices.pick(uuids) if choices.below(3) else path[:23] + choices.pick(uuids) + path[59:]
+        else:
+            path = choices.pick(STRINGS + [path + "\0", path[1:], "json:{}", path.replace("QCOW2-", "VHD-")])
+        struct.pack_into(str(">I"), raw, 16, len(path))
+        raw[place:place + len(path)] = bytearray(latin(path))
+    elif kind == 4:
+        raw[choices.below(700)] = choices.below(256)
+    else:
+        table, = struct.unpack_from(str(">Q"), raw, 40)
+        if table % SECTOR == 0 and table + SECTOR <= editor.size(name):
+            editor.write(name, table, struct.pack(str(">Q"), number(choices)))
+    editor.write(name, 0, bytes(raw[:4096]))
+
+
 def mutate_log(target, choices):
     """The log of a locked LUN: its fields, its runs, or its bytes."""
     log = target.locked
@@ -323,7 +360,7 @@ def mutate_bytes(target, choices):
     """Bytes of any structure, and no checksum."""
     editor = target.editor
     places = [(0, 4096), (editor.sr.area_offset, 4096)] + editor.places("MGT", 0, mgt.RECORDS + mgt.RECORD * 4)
-    for name in target.vhds:
+    for name in target.vhds + target.qcow2s:
         places.append(editor.places(name, 0, 4096)[0])
         places.append(editor.places(name, editor.size(name) - SECTOR, SECTOR)[0])
     if target.locked:
@@ -336,7 +373,7 @@ def mutate_bytes(target, choices):
 
 
 PLAIN = [mutate_label, mutate_area, mutate_text, mutate_text, mutate_text, mutate_mgt, mutate_mgt, mutate_footer, mutate_header,
-         mutate_parent, mutate_locator, mutate_bat, mutate_bytes]
+         mutate_parent, mutate_locator, mutate_bat, mutate_bytes, mutate_qcow2]
 LOCKED = PLAIN + [mutate_log] * 6
 
 

@@ -16,7 +16,7 @@ import xml.dom.minidom
 from fuzz import media
 from relvm import errors
 from relvm.engine import resign, verify
-from relvm.formats import lvmlabel, mgt, vhd
+from relvm.formats import lvmlabel, mgt, qcow2, vhd
 from relvm.show import jsontext, report
 from relvm.engine.lun import Lun, Placement
 
@@ -28,14 +28,14 @@ FIXED = 4096 + 512
 PER_VHD = 1536 + 512 + 512 + vhd.LOCATORS * (vhd.MAX_LOCATOR + 512)
 
 
-def read_limit(text, used, vhds, entries):
+def read_limit(text, used, vhds, entries, qcow2s=0):
     """Bytes that one look at a LUN may read at most.
 
-    text: of the metadata text; used: of MGT; vhds: their number; entries: of all their block tables together. What a LUN says beyond
-    lvmlabel.MAX_TEXT, mgt.MAX_USED and vhd.MAX_BAT for each VHD is refused unread.
+    text: of the metadata text; used: of MGT; vhds: their number; entries: of all their block tables together; qcow2s: the number
+    of QCOW2 images. What a LUN says beyond lvmlabel.MAX_TEXT, mgt.MAX_USED and vhd.MAX_BAT for each VHD is refused unread.
     """
     return FIXED + min(text, lvmlabel.MAX_TEXT) + 1024 + min(used, mgt.MAX_USED) + vhds * (PER_VHD + 512) + \
-        4 * min(entries, vhds * vhd.MAX_BAT)
+        4 * min(entries, vhds * vhd.MAX_BAT) + qcow2s * (qcow2.HEAD_SIZE + qcow2.MAX_HEAD)
 
 
 def said(error):

@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 from fuzz import media, mutate, oracle
 from relvm import errors
-from relvm.formats import lvmgroup, lvmlabel, lvmtext, mgt, redolog, vhd
+from relvm.formats import lvmgroup, lvmlabel, lvmtext, mgt, qcow2, redolog, vhd
 from relvm.octets import octets, text
 
 UUIDS = {}
@@ -101,6 +101,26 @@ def disk(target, choices):
     return _outcome(read)
 
 
+def image(target, choices):
+    """A QCOW2 image; a LUN that has none gives one of its VHDs for it."""
+    for _ in range(1 + choices.below(3)):
+        mutate.mutate_qcow2(target, choices)
+    editor = target.editor
+    name = choices.pick(target.qcow2s or target.vhds)
+
+    def content(offset, length):
+        assert offset % 512 == 0 and length % 512 == 0 and 0 <= offset <= offset + length <= editor.size(name), (offset, length)
+        return editor.read(name, offset, length)
+
+    def read():
+        found = qcow2.Disk(str(name), editor.size(name), content)
+        assert found.empty() in (True, False)
+        if found.parent is not None:
+            (offset, old, new), = found.rewritten({found.parent[1]: oracle.FIRST_SR})
+            assert len(old) == len(new) and 112 <= offset and offset + len(old) <= found.cluster
+    return _outcome(read)
+
+
 def log(target, choices):
     for _ in range(1 + choices.below(3)):
         mutate.mutate_log(target, choices)
@@ -113,5 +133,5 @@ def log(target, choices):
     return _outcome(read)
 
 
-PARTS = (label, area, metadata_text, metadata_text, syntax, metadata_volume, metadata_volume, disk, disk)
+PARTS = (label, area, metadata_text, metadata_text, syntax, metadata_volume, metadata_volume, disk, disk, image)
 LOCKED_PARTS = (log,)

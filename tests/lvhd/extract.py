@@ -7,13 +7,13 @@ from lvhd.reader import Lun
 STEP = 1024 * 1024
 
 
-def volume(image, name, path):
-    """Write the bytes of LV `name` to `path`, leaving holes for zeros.  Returns `path`."""
+def volume(image, name, path, limit=None):
+    """Write the bytes of LV `name` to `path`, leaving holes for zeros, and for all from byte `limit` on.  Returns `path`."""
     with Lun(image) as lun:
         source = lun.volumes[name]
         zeros = b"\0" * STEP
         with open(path, "wb") as target:
-            for offset in range(0, source.size, STEP):
+            for offset in range(0, min(source.size, limit or source.size), STEP):
                 data = source.read(offset, min(STEP, source.size - offset))
                 if data != zeros[:len(data)]:
                     target.seek(offset)
