@@ -26,8 +26,8 @@ def job(name):
     python = interpreters.for_sm(TREE)
     environment = {"GUEST_SM": "/opt/relvmoiscsi/sm", "GUEST_SM_PYTHON": python}
     if name == BUSY:
-        # iSCSI logins of that many clones at a fifth of sm's sleeps
-        environment.update(GUEST_CLONES=CLONES, GUEST_SEED=os.environ.get("GUEST_SEED", "1"), GUEST_SLEEP="0.2")
+        # sm sleeps for five seconds at each login of that many clones
+        environment.update(GUEST_CLONES=CLONES, GUEST_SEED=os.environ.get("GUEST_SEED", "1"), GUEST_SLEEP="0.4")
     ship = {**rig.dom0_ship(), **rig.real_sm_ship(TREE, python, os.environ.get("VHD_UTIL")),
             "/opt/relvmoiscsi/tests/recovery": TESTS / "recovery"}
     return {"ship": ship, "environment": environment, "timeout": 7200, "memory": 3072}

@@ -4,15 +4,14 @@
 The log of dm-log-writes, little-endian (linux, drivers/md/dm-log-writes.c), in sectors of 512 bytes:
 
     sector 0    u64 magic 0x6a736677736872, u64 version 1, u64 number of entries, u32 sector size
-    entries     u64 sector, u64 sectors, u64 flags (1 flush, 2 FUA, 4 discard, 8 mark), u64 length of a mark; filled to a sector; then
-                what was written, or the text of the mark
+    entries     u64 sector, u64 sectors, u64 flags (1 flush, 2 FUA, 4 discard, 8 mark), u64 length of a mark, the mark; filled to a sector;
+                then what was written
 
 An entry stands where the device completed the write; writes without a flush between them may have been submitted in another order.
 """
 
 import gzip
 import json
-import os
 import pathlib
 import struct
 
@@ -60,9 +59,10 @@ def read_log(path):
             raise ValueError(f"{path} is no log of dm-log-writes")
         log.seek(SECTOR)
         for _ in range(entries):
-            sector, count, flags, length = struct.unpack("<QQQQ", log.read(SECTOR)[:32])
+            head = log.read(SECTOR)
+            sector, count, flags, length = struct.unpack("<QQQQ", head[:32])
             if flags & MARK:
-                records.append(("M", 0, log.read(SECTOR)[:length].rstrip(b"\0").decode()))
+                records.append(("M", 0, head[32 : 32 + length].rstrip(b"\0").decode()))
                 continue
             if flags & DISCARD:
                 records.append(("D", sector * SECTOR, count * SECTOR))
@@ -75,8 +75,8 @@ def read_log(path):
 
 
 def write_trace(directory, records, base, facts):
-    """A trace in the directory NAME: records, the image of the LUN before the first of them, facts (operations without first and last)."""
-    directory = pathlib.Path(directory)
+    """A trace in the directory NAME: records, base: base.img, the LUN before the first of them; facts (operations without first and last)."""
+    directory, base = pathlib.Path(directory), pathlib.Path(base)
     directory.mkdir(parents=True)
     marks = {data: index for index, (kind, _, data) in enumerate(records) if kind == "M"}
     for operation in facts["operations"]:
@@ -92,6 +92,4 @@ def write_trace(directory, records, base, facts):
             else:
                 stream.write(kind.encode() + struct.pack(">QI", offset, data if kind == "D" else len(data)))
                 stream.write(b"" if kind == "D" else data)
-    os.link(base, directory / "base.img")
-    run("tar", "-czSf", directory / "base.tgz", "-C", directory, "base.img")
-    os.unlink(directory / "base.img")
+    run("tar", "-czSf", directory / "base.tgz", "-C", base.parent, base.name)
