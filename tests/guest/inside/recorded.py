@@ -75,7 +75,7 @@ def read_log(path):
 
 
 def write_trace(directory, records, base, facts):
-    """A trace in the directory NAME: records, base: base.img, the LUN before the first of them; facts (operations without first and last)."""
+    """A trace in a directory NAME. facts: operations without first and last; base: base.img, the LUN before the first of them."""
     directory, base = pathlib.Path(directory), pathlib.Path(base)
     directory.mkdir(parents=True)
     marks = {data: index for index, (kind, _, data) in enumerate(records) if kind == "M"}
