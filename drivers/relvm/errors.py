@@ -110,8 +110,8 @@ class ReadFailed(Refused):
 
 
 class HolderPresent(Refused):
-    text = 'device-mapper devices on this host use %(device)s: %(holders)s'
-    advice = 'Deactivate them first; the logical volumes of an original may be mapped onto its clone'
+    text = 'device-mapper devices on %(host)s use %(device)s: %(holders)s'
+    advice = 'Deactivate them there first; the logical volumes of an original may be mapped onto its clone'
 
 
 class NotADisk(Refused):
@@ -430,9 +430,26 @@ class BadSCSIid(Refused):
 
 
 class LUNMissing(Refused):
-    text = 'the target does not present a LUN with the SCSI id %(scsi_id)s'
-    advice = 'Map the clone to this host on the array; sr-probe without SCSIid lists what the target presents'
+    text = 'no LUN with the SCSI id %(scsi_id)s is presented to this host'
+    advice = 'Map the clone to this host on the array; sr-probe without SCSIid lists what is presented'
     sm_error = 'ConfigSCSIid'
+
+
+class WrongTransport(Refused):
+    text = 'the LUN %(scsi_id)s comes over iSCSI (%(disk)s), not through an HBA'
+    advice = 'Use type=relvmoiscsi'
+
+
+class HostSilent(Refused):
+    text = 'the host %(host)s of this pool is live and does not say whether it uses the LUN %(scsi_id)s: %(cause)s'
+    advice = ('Install this version on every host of the pool. If you know that nothing there uses the LUN, '
+              'device-config:force=true goes on without its answer')
+
+
+class AheadOfOriginal(Refused):
+    text = ('the LVM metadata of the LUN %(scsi_id)s (seqno %(seqno)s) is newer than that of its original %(original)s '
+            '(seqno %(behind)s): LVM has written to the clone in the place of its original')
+    advice = 'Keep this clone until the original was looked through: what was changed there last is on the clone only. Then make a new one'
 
 
 class NotMaster(Refused):

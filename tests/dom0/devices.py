@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-only
-"""Disks of a double: what kernel and udev show of an iSCSI session and of a device-mapper device.
+"""Disks of a double: what kernel and udev show of an iSCSI session, of an HBA and of a device-mapper device.
 
 A disk has the names that XenServer's udev rules give it (sm-api, iSCSI object):
 ``/dev/sdX``, ``/dev/disk/by-id/scsi-<SCSI id>``, ``/dev/disk/by-scsid/<SCSI id>/sdX``,
@@ -119,21 +119,44 @@ class Devices(object):
 
     def rescan(self, session):
         """Bring up the LUNs of `session` that are not there yet."""
-        target = self.state["targets"][session["iqn"]]
+        self.list_in_udev(self.bring_up(session))
+
+    def bring_up(self, session):
+        """Let the kernel know the LUNs of `session` that are not there yet; the names of their disks. udev lists them later."""
         present = [self.state["disks"][name]["lun"] for name in self.disks_of(session)]
-        for lun in sorted(target["luns"], key=int):
-            if lun not in present:
-                self.add_disk(session, lun)
+        return [self.add_disk(session, lun) for lun in sorted(self.state["targets"][session["iqn"]]["luns"], key=int)
+                if lun not in present]
+
+    def list_in_udev(self, names):
+        """Make the links of the disks `names` below /dev/disk."""
+        for name in names:
+            disk = self.state["disks"][name]
+            node = self.state.path("/dev/" + name)
+            for path in self._disk_links(name, disk):
+                make_link(os.path.relpath(node, os.path.dirname(path)), path)
+            by_id = self.state.path("/dev/disk/by-id/scsi-" + disk["scsi_id"])
+            if not os.path.exists(by_id):
+                make_link("../../" + name, by_id)
 
     def disks_of(self, session):
         """Names of the disks that `session` brought up."""
         disks = self.state["disks"]
         return sorted(name for name in disks if disks[name]["sid"] == session["sid"])
 
+    # HBAs
+
+    def add_hba(self, hba):
+        """Show an HBA in sysfs. Its LUNs come up when somebody scans."""
+        scsi_host = self.state.path("/sys/class/scsi_host/host%d" % hba["host"])
+        make_directory(self._host_directory(hba["host"]))
+        write_file(os.path.join(scsi_host, "proc_name"), hba["driver"] + "\n")
+        write_file(os.path.join(scsi_host, "scan"), "")
+        make_link(self._host_directory(hba["host"]), os.path.join(scsi_host, "device"))
+
     # disks
 
     def add_disk(self, session, lun):
-        """Bring up LUN number `lun` (text) of `session`; the disk's name."""
+        """Let the kernel know LUN number `lun` (text) of `session`; the disk's name."""
         described = self.state["targets"][session["iqn"]]["luns"][lun]
         index = 0
         while disk_letter(index) in self.state["disks"]:
@@ -152,11 +175,6 @@ class Devices(object):
             make_link(described["image"], node)
         self.state["disks"][name] = disk
         self._add_disk_sysfs(name, disk)
-        for path in self._disk_links(name, disk):
-            make_link(os.path.relpath(node, os.path.dirname(path)), path)
-        by_id = self.state.path("/dev/disk/by-id/scsi-" + disk["scsi_id"])
-        if not os.path.exists(by_id):
-            make_link("../../" + name, by_id)
         return name
 
     def remove_disk(self, name):
@@ -195,19 +213,24 @@ class Devices(object):
     def _disk_links(self, name, disk):
         dev = self.state.path("/dev")
         scsi_id = disk["scsi_id"]
-        return [
-            "%s/disk/by-scsid/%s/%s" % (dev, scsi_id, name),
-            "%s/disk/by-scsibus/%s-%d:0:0:%s" % (dev, scsi_id, disk["host"], disk["lun"]),
-            "%s/iscsi/%s/%s/LUN%s" % (dev, disk["iqn"], disk["portal"], disk["lun"]),
-        ]
+        links = ["%s/disk/by-scsid/%s/%s" % (dev, scsi_id, name),
+                 "%s/disk/by-scsibus/%s-%d:0:0:%s" % (dev, scsi_id, disk["host"], disk["lun"])]
+        if disk["portal"]:
+            links.append("%s/iscsi/%s/%s/LUN%s" % (dev, disk["iqn"], disk["portal"], disk["lun"]))
+        return links
 
     def _host_directory(self, host):
         return self.state.path("/sys/devices/platform/host%d" % host)
 
+    def _device_directory(self, disk, hctl):
+        between = "session%s" % disk["sid"]
+        if not disk["portal"]:
+            between = "rport-%d:0-0" % disk["host"]
+        return os.path.join(self._host_directory(disk["host"]), between, "target%d:0:0" % disk["host"], hctl)
+
     def _add_disk_sysfs(self, name, disk):
         hctl = "%d:0:0:%s" % (disk["host"], disk["lun"])
-        device = os.path.join(self._host_directory(disk["host"]), "session%d" % disk["sid"],
-                              "target%d:0:0" % disk["host"], hctl)
+        device = self._device_directory(disk, hctl)
         block = os.path.join(device, "block", name)
         for key, value in (("vendor", disk["vendor"]), ("model", "LUN"), ("type", "0"), ("state", "running"),
                            ("wwid", "naa." + disk["wwid"][1:]), ("delete", ""), ("rescan", "")):
@@ -221,6 +244,7 @@ class Devices(object):
         write_file(os.path.join(block, "dev"), "%d:%d\n" % tuple(number))
         write_file(os.path.join(block, "size"), "%d\n" % (size // SECTOR))
         write_file(os.path.join(block, "ro"), "0\n")
+        write_file(os.path.join(block, "uevent"), "")
         write_file(os.path.join(block, "queue", "scheduler"), "[noop] deadline cfq\n")
         write_file(os.path.join(block, "queue", "logical_block_size"), "512\n")
         make_directory(os.path.join(block, "holders"))
@@ -231,8 +255,7 @@ class Devices(object):
 
     def _remove_disk_sysfs(self, name, disk):
         hctl = "%d:0:0:%s" % (disk["host"], disk["lun"])
-        device = os.path.join(self._host_directory(disk["host"]), "session%d" % disk["sid"],
-                              "target%d:0:0" % disk["host"], hctl)
+        device = self._device_directory(disk, hctl)
         remove_tree(device)
         remove_tree(self.state.path("/sys/class/scsi_disk/" + hctl))
         remove_tree(self.state.path("/sys/class/scsi_device/" + hctl))
@@ -352,9 +375,12 @@ class Devices(object):
             trigger = self.state.path("/sys/block/%s/device/delete" % name)
             if take_trigger(trigger):
                 self.remove_disk(name)
-        for session in self.state["sessions"]:
-            if take_trigger(self.state.path("/sys/class/scsi_host/host%d/scan" % session["host"])):
-                self.rescan(session)
+        asked = [session for session in self.state["sessions"] + self.state["hbas"]
+                 if take_trigger(self.state.path("/sys/class/scsi_host/host%d/scan" % session["host"]))]
+        fresh = []
+        for session in asked:
+            fresh.extend(self.bring_up(session))
+        self.list_in_udev(fresh)
 
 
 def has_triggers(root):

@@ -53,6 +53,11 @@ def profiles():
     return list(CHOSEN.get(sys.version_info[1], NEWER))
 
 
+def all_of_them():
+    """Whether every generation gets every test, or the one that SM_TREE names."""
+    return bool(os.environ.get(ALL) or os.environ.get(TREE))
+
+
 def whole(name, among=WHOLE):
     """Whether a profile gets all tests. One with each of dom0's interpreters does."""
     return bool(os.environ.get(ALL)) or name == TREE or (name in among and sys.version_info[:2] in ((2, 7), (3, 6)))
@@ -103,13 +108,13 @@ def why_not(name):
 class Pool(object):
     """world: the dom0 double; xapi: its toolstack, running."""
 
-    def __init__(self, directory, profile, multipath=False, mode="auto"):
+    def __init__(self, directory, profile, multipath=False, mode="auto", slaves=0):
         if profile == TREE:
             self.world = worlds.World(directory, mode=mode, profile=None, python=interpreter())
             self.world.install_sm(os.environ[TREE])
         else:
             self.world = worlds.World(directory, mode=mode, profile=profile, python=interpreter())
-        self.xapi = Xapi(self.world, multipath=multipath)
+        self.xapi = Xapi(self.world, slaves=slaves, multipath=multipath)
         self.xapi.start()
 
     def close(self):
@@ -129,14 +134,14 @@ class Pool(object):
         finally:
             self.xapi.wrapper = []
 
-    def create_on_slave(self, device_config):
-        """sr_create of type relvmoiscsi as a slave would run it: (code, text)."""
+    def create_on_slave(self, device_config, kind):
+        """sr_create of type `kind` as a slave would run it: (code, text)."""
         fields = {"sr_uuid": "0c8bfaf1-8bd1-4e5d-a2a9-c7e0f0a2c111", "sr_ref": "OpaqueRef:none",
                   "device_config": dict(device_config, SRmaster="false"), "args": ["0"]}
-        sr = self.xapi._new_sr(fields["sr_uuid"], "relvmoiscsi", "x", "", True, {})
+        sr = self.xapi._new_sr(fields["sr_uuid"], kind, "x", "", True, {})
         fields["sr_ref"] = sr
         try:
-            self.xapi.result(self.xapi.exec_driver("relvmoiscsi", "sr_create", fields, sr))
+            self.xapi.result(self.xapi.exec_driver(kind, "sr_create", fields, sr))
         except XapiError as error:
             return error.code, error.params[1]
         raise AssertionError("no error")

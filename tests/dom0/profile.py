@@ -53,7 +53,8 @@ C = Profile(
     PATHREFRESH_HAS_LOAD=False,     # _pathrefresh(obj, load=True)
     AFTER_MASTER_ATTACH="none",     # none, raise, message
     HAS_CHECK_SR=False,             # SR.check_sr and SR.deviceCheck
-    # LVHDoISCSISR
+    # LVHDoISCSISR, and as far as they do the same LVHDoHBASR
+    NO_USB_DISKS=False,             # devscan takes usb-storage for no HBA
     DEVICE_AT_LOAD="reload",        # None, reload (whole load again), or path (dconf['device'] only)
     LOAD_SKIPS_VDI=False,           # no iSCSI objects for VDI commands
     HAS_CREATE_SESSIONS=False,
@@ -108,7 +109,7 @@ N = Profile(
     RERAISES_IN_LOAD=True, SCAN_REFRESHES_PATH=True, MAP_IS_OPTIONAL=True, LAZY_ISCSI=True, COUNTS_SESSIONS=True, CHECK_VG_READONLY=True,
     REFUSES_DUPLICATES=True, LVCREATE_OPTIONS=["-W", "n"], STRICT_MGT_HEADER=True, CBT=True)
 Q = Profile("Q", "Citrix Hypervisor, XCP-ng 8.1 (sm 2.16.1)", N, LOCK_SINGLETON=True, SCAN_NOFAIL_FIRST=False)
-S = Profile("S", "Citrix Hypervisor, XCP-ng 8.2 (sm 2.29.1)", Q, LVM_LOCK="lock", AFTER_MASTER_ATTACH="raise")
+S = Profile("S", "Citrix Hypervisor, XCP-ng 8.2 (sm 2.29.1)", Q, NO_USB_DISKS=True, LVM_LOCK="lock", AFTER_MASTER_ATTACH="raise")
 X = Profile(
     "X", "Citrix Hypervisor 8.2 CU1, XCP-ng 8.2 (sm 2.30.8)", S, LVM_LOCK="context", AFTER_MASTER_ATTACH="message", DEVICE_AT_LOAD=None,
     PATHREFRESH_HAS_LOAD=False)
@@ -136,12 +137,21 @@ CORE = ("util", "scsiutil", "xs_errors", "lock", "mpath_null", "mpath_dmp", "mpa
 CORE_NAMES = {"iscsilib": "iscsi"}
 # sm 4: what /opt/xensource/sm keeps as one-line modules
 COMPATIBLE = ("BaseISCSI", "SR", "SRCommand", "VDI", "ipc", "iscsilib", "journaler", "lock", "lvmanager", "lvmcache", "lvutil", "metadata",
-              "mpath_cli", "mpath_dmp", "mpath_null", "refcounter", "scsiutil", "srmetadata", "util", "vhdutil", "xs_errors")
-DRIVERS = ("LVHDSR", "LVHDoISCSISR")
+              "mpath_cli", "mpath_dmp", "mpath_null", "refcounter", "scsiutil", "srmetadata", "util", "vhdutil", "xs_errors", "devscan")
+DRIVERS = ("LVHDSR", "LVHDoISCSISR", "LVHDoHBASR", "HBASR")
 # XCP-ng 8.3 of 2026: what the doubles use under names that this generation does not have
-RENAMED = {"LVHDSR": "LVMSR", "LVHDoISCSISR": "LVMoISCSISR"}
+RENAMED = {"LVHDSR": "LVMSR", "LVHDoISCSISR": "LVMoISCSISR", "LVHDoHBASR": "LVMoHBASR"}
+# What xapi starts: link -> module
+ENTRIES = {"LVMoISCSISR": "LVHDoISCSISR", "LVMoHBASR": "LVHDoHBASR"}
 PRIVATE = {"lvhdutil": "double_lvhdutil", "vhdutil": "double_vhdutil"}
 CLOBBERED = ("lvhdutil", "cleanup")
+ENTRY = """#!/usr/bin/python3
+from sm import SRCommand
+from sm.drivers.%s import %s, DRIVER_INFO
+
+if __name__ == "__main__":
+    SRCommand.run(%s, DRIVER_INFO)
+"""
 CLI = """# SPDX-License-Identifier: LGPL-2.1-only
 \"\"\"A command line tool under the name of a module, as sm 4 installs it.\"\"\"
 
@@ -183,7 +193,7 @@ def install_flat(profile, root, modules):
     for module in modules:
         text = read(os.path.join(SOURCES, module + ".py"))
         if profile.LAYOUT == "renamed":
-            text = re.sub(r"\bLVHDoISCSI(SR|VDI)\b", r"LVMoISCSI\1", re.sub(r"\bLVHDSR\b", "LVMSR", text))
+            text = re.sub(r"\bLVHDo(ISCSI|HBA)(SR|VDI)\b", r"LVMo\1\2", re.sub(r"\bLVHDSR\b", "LVMSR", text))
         for old, new in renames.items():
             if old in RENAMED and profile.LAYOUT == "renamed":
                 continue
@@ -192,9 +202,10 @@ def install_flat(profile, root, modules):
         write(os.path.join(target, renames.get(module, module) + ".py"), text)
     write(os.path.join(target, "generation.py"), constants(profile))
     errors.write(os.path.join(target, "XE_SR_ERRORCODES.xml"))
-    driver = renames.get("LVHDoISCSISR", "LVHDoISCSISR") + ".py"
-    os.chmod(os.path.join(target, driver), 0o755)
-    os.symlink(driver, os.path.join(target, "LVMoISCSISR"))
+    for link, module in ENTRIES.items():
+        driver = renames.get(module, module) + ".py"
+        os.chmod(os.path.join(target, driver), 0o755)
+        os.symlink(driver, os.path.join(target, link))
 
 
 def install_package(profile, root, modules):
@@ -224,10 +235,10 @@ def install_package(profile, root, modules):
         write(os.path.join(target, module + ".py"), CLI)
     scripts = root + "/usr/libexec/sm/drivers"
     os.makedirs(scripts)
-    write(os.path.join(scripts, "LVMoISCSISR"), "#!/usr/bin/python3\nfrom sm import SRCommand\nfrom sm.drivers.LVHDoISCSISR import "
-          "LVHDoISCSISR, DRIVER_INFO\n\nif __name__ == \"__main__\":\n    SRCommand.run(LVHDoISCSISR, DRIVER_INFO)\n")
-    os.chmod(os.path.join(scripts, "LVMoISCSISR"), 0o755)
-    os.symlink("/usr/libexec/sm/drivers/LVMoISCSISR", os.path.join(target, "LVMoISCSISR"))
+    for link, module in ENTRIES.items():
+        write(os.path.join(scripts, link), ENTRY % (module, module, module))
+        os.chmod(os.path.join(scripts, link), 0o755)
+        os.symlink("/usr/libexec/sm/drivers/" + link, os.path.join(target, link))
 
 
 def place(module):

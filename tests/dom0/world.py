@@ -232,12 +232,13 @@ class World(object):
         drivers = os.path.join(repository, "drivers")
         target = self.path(DRIVER_DIRECTORY)
         make_link(os.path.join(drivers, "relvm"), os.path.join(target, "relvm"))
-        source = os.path.join(drivers, "RELVMoISCSISR.py")
-        if os.path.exists(source):
-            copy = os.path.join(target, "RELVMoISCSISR.py")
-            shutil.copy(source, copy)
-            os.chmod(copy, 0o755)
-            make_link("RELVMoISCSISR.py", os.path.join(target, "RELVMoISCSISR"))
+        for name in ("RELVMoISCSISR", "RELVMoHBASR"):
+            source = os.path.join(drivers, name + ".py")
+            if os.path.exists(source):
+                copy = os.path.join(target, name + ".py")
+                shutil.copy(source, copy)
+                os.chmod(copy, 0o755)
+                make_link(name + ".py", os.path.join(target, name))
 
     # the array
 
@@ -263,6 +264,22 @@ class World(object):
         with State(self.root) as state:
             state["targets"][iqn]["portals"].append(portal)
 
+    def add_fabric(self, name, hbas=1, driver="qla2xxx"):
+        """An array that this host's HBAs reach, each over a path of its own; add_lun(name, ...) presents a LUN through all of them."""
+        with State(self.root) as state:
+            state["targets"][name] = {"portals": [], "tpgt": 1, "chap": None, "luns": {}}
+            for number in range(hbas):
+                hba = {"sid": "hba%d" % len(state["hbas"]), "iqn": name, "portal": "", "host": state.next_number("host"), "driver": driver}
+                state["hbas"].append(hba)
+                Devices(state).add_hba(hba)
+
+    def scan_fabrics(self):
+        """Let the kernel find what is presented to the HBAs, as at boot or when an administrator scans."""
+        with State(self.root) as state:
+            devices = Devices(state)
+            for hba in state["hbas"]:
+                devices.rescan(hba)
+
     def add_lun(self, iqn, lun, image, scsi_id, vendor="DOUBLE", serial=None, wwid=None):
         """Export the file `image` as LUN number `lun` of `iqn`; a logged-in host sees it after a rescan. wwid: the SCSI id that the disk
         itself reports, where that is not what udev says."""
@@ -281,10 +298,13 @@ class World(object):
         self._listeners.pop(portal).close()
 
     def device_config(self, iqn, scsi_id=None, **more):
-        """A device_config for this target: target, port, targetIQN, SCSIid, and what else is given."""
+        """A device_config for this target: target, port, targetIQN (nothing of these for a fabric), SCSIid, and what else is given."""
         with State(self.root, readonly=True) as state:
-            address, port = state["targets"][iqn]["portals"][0].rsplit(":", 1)
-        config = {"target": str(address), "port": str(port), "targetIQN": iqn}
+            portals = state["targets"][iqn]["portals"]
+        config = {}
+        if portals:
+            address, port = portals[0].rsplit(":", 1)
+            config = {"target": str(address), "port": str(port), "targetIQN": iqn}
         if scsi_id:
             config["SCSIid"] = scsi_id
         config.update(more)
@@ -443,6 +463,8 @@ class World(object):
             for session in list(state["sessions"]):
                 devices.remove_session(session)
                 state["sessions"].remove(session)
+            for name in sorted(state["disks"]):
+                devices.remove_disk(name)
         for directory in ("/var/run", "/var/lock/sm", "/var/lock/lvm"):
             shutil.rmtree(self.path(directory), ignore_errors=True)
             make_directory(self.path(directory))

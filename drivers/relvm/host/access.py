@@ -24,12 +24,17 @@ RESCAN_TIMEOUT = 20
 class Access(object):
     """The LUN of one SR object while it is on this host.
 
-    path   of its block device, once attached
-    guard  guard.OriginalGuard, which protects the original while both are visible
-    steps  steps.Steps, which the log gets
-    rewrite    function (open Device, Progress) that gives it its new identity; None for a look only
-    resigned   True once it has its new identity
+    path         of its block device, once attached
+    guard        guard.OriginalGuard, which protects the original while both are visible
+    steps        steps.Steps, which the log gets
+    was_visible  True when this host saw the LUN before the call; known once attached
+    shared       True when other hosts of the pool may see it; known once attached
+    ask          function (this object) that raises when the pool speaks against a resign; None for a look only
+    rewrite      function (open Device, Progress) that gives it its new identity; None for a look only
+    resigned     True once it has its new identity
     """
+
+    was_visible = shared = False
 
     def __init__(self, sr, sr_uuid):
         self.sr = sr
@@ -38,6 +43,7 @@ class Access(object):
         self.path = ''
         self.guard = None
         self.steps = steps.Steps(self)
+        self.ask = None
         self.rewrite = None
         self.resigned = False
         self._begin = 0
@@ -45,7 +51,10 @@ class Access(object):
         self._lock = None
         self._session_was_there = False
         self._disks_before = []
-        self._iqn = smcompat.as_text(sr.iscsi.targetIQN)
+
+    def _targets_iqn(self):
+        return smcompat.as_text(self.sr.iscsi.targetIQN)
+    _iqn = property(_targets_iqn)
 
     def attach(self):
         """Locks the LUN on this host, attaches it, makes sure that it is the right one and that nobody uses it.
@@ -60,6 +69,34 @@ class Access(object):
         lock = locks.lun_lock(self.scsi_id)
         lock.acquire()
         self._lock = lock
+        self._look_before()
+        if self.ask is not None:
+            # before the thread, which may write, and while the session of xapi is nobody else's
+            self.ask(self)
+        early = None
+        if self.rewrite is not None and self._may_be_early():
+            early = EarlyWork(self, self.rewrite)
+        self.guard = OriginalGuard(self.scsi_id, early)
+        self.guard.start()
+        try:
+            try:
+                self._bring()
+            finally:
+                self.guard.settle()
+                self.guard.note('attach returned')
+                self._log(early)
+                if early is not None and early.began and self.guard.error is not None:
+                    raise self.guard.error
+            self.path = self._find()
+            devices.check_device(self.path, self.scsi_id, smcompat.scsiutil.getSCSIid)
+        except Exception:
+            if not self.resigned:
+                raise
+            what = smcompat.masked(smcompat.describe(errors.current()), smcompat.secrets(self.sr))
+            raise errors.Unjudged(uuid=self.sr_uuid, what=what)
+
+    def _look_before(self):
+        """What is there already; refused when somebody may be using it. Writes down what this run is about to do."""
         left_over = self._forget_dead_run()
         found = devices.multipath_map(self.scsi_id)
         if found and not left_over and not self._flush_empty(found):
@@ -67,28 +104,15 @@ class Access(object):
         self._disks_before = devices.scsi_disks(self.scsi_id)
         if left_over:
             self._disks_before = []
+        self.was_visible = bool(self._disks_before)
+        self.shared = self._session_was_there
         locks.write_state(self.scsi_id, [self._iqn, self.sr_uuid, str(int(self._session_was_there))])
-        early = None
-        if self.rewrite is not None and not smcompat.multipathing(self.sr) and not devices.scsi_disks(self.scsi_id):
-            early = EarlyWork(self, self.rewrite)
-        self.guard = OriginalGuard(self.scsi_id, early)
-        self.guard.start()
-        try:
-            try:
-                self._attach_iscsi()
-            finally:
-                self.guard.settle()
-                self.guard.note('attach returned')
-                self._log(early)
-                if early is not None and early.began and self.guard.error is not None:
-                    raise self.guard.error
-            self.path = self.sr.mpathmodule.path(self.scsi_id)
-            devices.check_device(self.path, self.scsi_id, smcompat.scsiutil.getSCSIid)
-        except Exception:
-            if not self.resigned:
-                raise
-            what = smcompat.masked(smcompat.describe(errors.current()), smcompat.secrets(self.sr))
-            raise errors.Unjudged(uuid=self.sr_uuid, what=what)
+
+    def _may_be_early(self):
+        return not smcompat.multipathing(self.sr) and not devices.scsi_disks(self.scsi_id)
+
+    def _find(self):
+        return self.sr.mpathmodule.path(self.scsi_id)
 
     def _log(self, early):
         if early is not None:
@@ -129,7 +153,7 @@ class Access(object):
             self._session_was_there = False
         return True
 
-    def _attach_iscsi(self):
+    def _bring(self):
         iscsi = self.sr.iscsi
         if iscsi.attached and not devices.scsi_disks(self.scsi_id):
             # the array has presented the clone since the session was made
@@ -157,7 +181,7 @@ class Access(object):
         self.steps.step('detach')
         todo = [self._release_guard]
         if self._attached:
-            todo.append(self._detach_iscsi)
+            todo.append(self._leave)
             if not self.resigned:
                 todo.append(self._remove_disks)
         if self._lock is not None:
@@ -176,7 +200,7 @@ class Access(object):
             self.guard.release()
             smcompat.log('%s: %s' % (self.scsi_id, steps.times(self._begin, self.guard.times)))
 
-    def _detach_iscsi(self):
+    def _leave(self):
         lock = locks.session_lock(self._iqn)
         lock.acquire()
         try:

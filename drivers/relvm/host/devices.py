@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """What dom0's kernel and udev know about a LUN: its SCSI disks, its multipath map, what sits on them. No sm in here."""
 
+import fcntl
 import os
 import re
 import stat
 
 from relvm import errors
+from relvm.engine.blockdev import BLKFLSBUF
 
 DEV = '/dev'
 SYS = '/sys'
@@ -61,18 +63,38 @@ def has_maps():
 
 def holders(name):
     """Names of the device-mapper (or other) devices that sit on a kernel device: ['VG-LV', ...]."""
-    directory = '%s/block/%s/holders' % (SYS, name)
+    return [map_name(holder) or holder for holder in _listed('%s/block/%s/holders' % (SYS, name))]
+
+
+def _listed(directory):
     if not os.path.isdir(directory):
         return []
-    return [read_line('%s/block/%s/dm/name' % (SYS, holder)) or holder for holder in sorted(os.listdir(directory))]
+    return sorted(os.listdir(directory))
+
+
+def map_name(name):
+    """The name below /dev/mapper of a device-mapper device, by its kernel name; '' for other devices."""
+    return read_line('%s/block/%s/dm/name' % (SYS, name))
+
+
+def users(scsi_id):
+    """Names of all that sits on a LUN, on whichever of its disks and their partitions or on its multipath map: ['VG-LV', ...]."""
+    mapped = multipath_map(scsi_id)
+    found = {}
+    for name in scsi_disks(scsi_id) + slaves(mapped) + [mapped]:
+        if not name:
+            continue
+        below = [name] + ['%s/%s' % (name, part) for part in _listed('%s/block/%s' % (SYS, name)) if part.startswith(name)]
+        for device in below:
+            for holder in _listed('%s/block/%s/holders' % (SYS, device)):
+                if holder != mapped:
+                    found[map_name(holder) or holder] = None
+    return sorted(found)
 
 
 def slaves(name):
     """Kernel names of what a device-mapper device sits on: for a multipath map its paths."""
-    directory = '%s/block/%s/slaves' % (SYS, name)
-    if not os.path.isdir(directory):
-        return []
-    return sorted(os.listdir(directory))
+    return _listed('%s/block/%s/slaves' % (SYS, name))
 
 
 def read_line(path):
@@ -109,15 +131,19 @@ def check_device(path, scsi_id, reported_id):
         paths = slaves(name)
         if [disk for disk in disks if disk not in paths]:
             raise errors.ManyDevices(scsi_id=scsi_id, devices=', '.join(disks + [name]))
+        for disk in paths:
+            found = disk in disks and scsi_id or reported_id('%s/%s' % (DEV, disk))
+            if found != scsi_id:
+                raise errors.WrongLUN(device='%s, a path of the map %s,' % (disk, path), found=found, wanted=scsi_id)
     else:
         found = reported_id(real)
         if found != scsi_id:
             raise errors.WrongLUN(device=path, found=found, wanted=scsi_id)
         if len(dict.fromkeys([_lun_of(disk) for disk in disks])) > 1:
             raise errors.ManyDevices(scsi_id=scsi_id, devices=', '.join(disks))
-    on_it = holders(name)
+    on_it = users(scsi_id)
     if on_it:
-        raise errors.HolderPresent(device=path, holders=', '.join(on_it))
+        raise errors.HolderPresent(host='this host', device=path, holders=', '.join(on_it))
 
 
 def _lun_of(disk):
@@ -136,3 +162,25 @@ def remove_disk(name):
         stream.write('1')
     finally:
         stream.close()
+
+
+def trigger(scsi_id):
+    """Lets udev look at a LUN again, whose links in /dev/disk/by-id tell what was on it when udev last looked.
+
+    The paths' page cache goes first: it may hold the old label. Raises EnvironmentError.
+    """
+    for name in scsi_disks(scsi_id) + [multipath_map(scsi_id)]:
+        node = '%s/%s' % (DEV, name)
+        if not name or not os.path.exists(node):
+            continue
+        if stat.S_ISBLK(os.stat(node)[stat.ST_MODE]):
+            fd = os.open(node, os.O_RDONLY)
+            try:
+                fcntl.ioctl(fd, BLKFLSBUF, 0)
+            finally:
+                os.close(fd)
+        stream = open('%s/block/%s/uevent' % (SYS, name), 'w')
+        try:
+            stream.write('change')
+        finally:
+            stream.close()

@@ -12,9 +12,14 @@ from relvm.engine import resign
 from relvm.engine.lun import Lun
 from relvm.engine.lun import Placement
 from relvm.formats import lvmgroup
+from relvm.host import holders
 from relvm.host import judges
+from relvm.host import neighbours
 from relvm.host import smcompat
 from relvm.show import report
+
+VISIBLE = ('the LUN was visible to this host before this call: present a clone to the pool master first, and to the other hosts after '
+           'the resign')
 
 
 class Resigner(object):
@@ -40,6 +45,7 @@ class Resigner(object):
     def _create(self, sr_uuid):
         self.check_request()
         lun = self.ACCESS(self, sr_uuid)
+        lun.ask = self._ask_pool
         lun.rewrite = self.rewriter(lun)
         try:
             # early, where it can: sm's attach sleeps for seconds
@@ -59,10 +65,12 @@ class Resigner(object):
         """A function (open Device, Progress) that resigns `lun`. It needs nothing of xapi any more: that is asked here."""
         names = self._names()
         taken = smcompat.known_uuids(self.session)
+        originals = smcompat.luns_of_srs(self.session)
 
         def rewrite(device, progress):
             # whoever does the work, and when: nothing is written that this host's sm would lose
             _check_images(lvmgroup.VolumeGroup(Placement(device).area.text))
+            _refuse_ahead(lun, device, originals)
             resign.resign(device, lun.sr_uuid, names[0], names[1], taken, progress)
             lun.resigned = True
         return rewrite
@@ -110,6 +118,7 @@ class Resigner(object):
             try:
                 data = report.preview(device, sr_uuid)
                 self._add_foreign_images(data, device)
+                self._add_the_pools_word(data, device, lun)
             finally:
                 device.close()
         finally:
@@ -132,6 +141,30 @@ class Resigner(object):
         except errors.Refused:
             # the preview has said so
             pass
+
+    def _add_the_pools_word(self, data, device, lun):
+        """What other LUNs of this host and the other hosts have to say."""
+        if lun.was_visible:
+            data['report'].append(VISIBLE)
+        for check in (lambda: self._ask_pool(lun), lambda: _refuse_ahead(lun, device, smcompat.luns_of_srs(self.session))):
+            try:
+                check()
+            except errors.HostSilent:
+                report.add_reason(data, errors.current())
+            except errors.HolderPresent:
+                report.add_reason(data, errors.current())
+            except errors.AheadOfOriginal:
+                report.add_reason(data, errors.current())
+            except errors.Refused:
+                # the preview has said so
+                pass
+
+    def _ask_pool(self, lun):
+        """Where other hosts may see the LUN, none of them may use it: an older LVM maps volumes of the original onto it."""
+        if lun.was_visible:
+            smcompat.log('%s: %s' % (lun.scsi_id, VISIBLE))
+        if lun.was_visible or lun.shared:
+            holders.refuse_used(self.session, self.host_ref, lun.scsi_id, self._forced(), smcompat.log)
 
     def _refuse_used_lun(self):
         """No SR of this pool may use the LUN, on whichever host, attached or not."""
@@ -179,6 +212,15 @@ class Resigner(object):
 
     def cleanup(self):
         """Nothing was activated."""
+
+
+def _refuse_ahead(lun, device, originals):
+    """The text of a clone that others may have seen is not newer than its original's. originals: as smcompat.luns_of_srs() answers."""
+    if lun.was_visible or lun.shared:
+        placement = Placement(device)
+        if not placement.staged:
+            vg = lvmgroup.VolumeGroup(placement.area.text)
+            neighbours.refuse_ahead(lun.scsi_id, vg.name, vg.seqno, originals.get(vg.sr_uuid, []) + [lvmgroup.copied_from(vg.pv_device)])
 
 
 def _check_images(vg):

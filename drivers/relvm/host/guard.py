@@ -133,6 +133,10 @@ class OriginalGuard(threading.Thread):
             lock.release()
             self.note('lock released')
 
+    def holds(self, vg_name):
+        """True while the lock on `vg_name` is held."""
+        return self._lock is not None and self.vg_name == vg_name
+
     def release(self):
         """Not for the thread itself, which has ended and nothing is held when this returns. No error when that is so already."""
         self._stop_asked = True

@@ -191,6 +191,15 @@ def without_map(iscsi):
     iscsi.mpathmodule = _sm('mpath_null', 'sm.core.')
 
 
+def flush_map(name, scsi_id):
+    """Has sm take a LUN's multipath map away; its name. What queues for paths that go would never go itself."""
+    try:
+        util.pread2(['/sbin/dmsetup', 'message', name, '0', 'fail_if_no_path'])
+    except util.CommandException:
+        log('the map %s goes on queueing: %s' % (name, describe(errors.current())))
+    _sm('mpath_dmp', 'sm.core.').reset(scsi_id, True)
+
+
 def drop_reference(iqn, sr_uuid):
     """Takes one SR out of sm's references to an iSCSI session; how many are left. The session itself is not touched."""
     return util._decr_iscsiSR_refcount(iqn, sr_uuid)
@@ -278,6 +287,17 @@ def in_use_by(session, scsi_id, own_sr):
         if scsi_id in (config.get('relvmoiscsi'), sr.get('other_config', {}).get('relvmoiscsi')):
             return sr['uuid'], 'it was introduced for this SCSI id'
     return None
+
+
+def luns_of_srs(session):
+    """{SR uuid: [SCSI ids that its PBDs name]} of this pool."""
+    uuids = dict([(ref, sr['uuid']) for ref, sr in session.xenapi.SR.get_all_records().items()])
+    found = {}
+    for pbd in session.xenapi.PBD.get_all_records().values():
+        scsi_id = pbd['device_config'].get('SCSIid')
+        if scsi_id and pbd['SR'] in uuids:
+            found.setdefault(uuids[pbd['SR']], []).append(scsi_id)
+    return found
 
 
 def known_uuids(session):

@@ -32,6 +32,8 @@ def main(root, argv):
 def run(root, state, command, names, columns, wanted):
     """`command` for the mapped devices `names` (all, where none is given)."""
     mappings = state["dm"]
+    if command == "message":
+        names = names[:1]
     if names:
         chosen = [strip(root, name) for name in names]
         for name in chosen:
@@ -40,6 +42,8 @@ def run(root, state, command, names, columns, wanted):
                 return 1
     else:
         chosen = sorted(mappings)
+    if command == "message":
+        return 0
     if command == "remove":
         for name in chosen:
             if not Devices(state).remove_mapping(name):

@@ -1,0 +1,53 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: LGPL-2.1-only
+"""relvmohba: gives the SR on a cloned LUN a new identity, as relvmoiscsi does, for LUNs that come over Fibre Channel or SAS.
+
+    xe sr-create type=relvmohba name-label=... device-config:SCSIid=... shared=true
+
+ends in an error whose text is SUCCESS below: there is nothing to plug, since from now on the LUN carries an ordinary SR of
+type lvmohba. sr-probe with the same arguments shows what would be done and writes nothing.
+"""
+
+from relvm import __version__
+from relvm.host import smcompat
+from relvm.host.driver import Resigner
+from relvm.host.fabric import FabricAccess
+
+SUCCESS = 'The SR has been successfully resigned. Use the lvmohba type to attach it'
+TYPE = 'relvmohba'
+
+DRIVER_INFO = {
+    # Without CloudStack's "resigning of duplicates": it knows no other transport than iSCSI
+    'name': 'LVHD over FC, new identity for a clone',
+    'description': 'Gives the SR on a cloned LUN behind an HBA a new identity; attach it as lvmohba afterwards',
+    'vendor': 'relvmoiscsi',
+    'copyright': 'LGPL-2.1-only',
+    'driver_version': __version__,
+    'required_api_version': '1.0',
+    'capabilities': ['SR_PROBE', 'SR_CREATE'],
+    'configuration': [
+        ['SCSIid', 'The SCSI id of the cloned LUN'],
+        ['resign', 'true; accepted for clarity, not required'],
+        ['force', 'true: resign a LUN although its metadata says that it is an original and no copy, or although a host of the '
+                  'pool does not say whether it uses the LUN'],
+    ],
+}
+
+
+class RELVMoHBASR(Resigner, smcompat.base_driver('HBA')):
+    """The SR driver. Only sr_create (resign) and sr_probe (preview) do anything."""
+
+    TYPE = TYPE
+    SUCCESS = SUCCESS
+    ACCESS = FabricAccess
+
+    def handles(type):
+        """True for the one type of this driver; the inherited one judges by the end of the script's name."""
+        return type == TYPE
+    handles = staticmethod(handles)
+
+
+if __name__ == '__main__':
+    smcompat.SRCommand.run(RELVMoHBASR, DRIVER_INFO)
+else:
+    smcompat.SR.registerSR(RELVMoHBASR)
