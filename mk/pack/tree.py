@@ -13,6 +13,7 @@ from .targets import Target
 
 SM_DIR = '/opt/xensource/sm'
 PLUGIN_DIR = '/etc/xapi.d/plugins'
+DRIVERS = ('RELVMoISCSISR', 'RELVMoHBASR')
 DOCUMENTS = ('README.md', 'LICENSE')
 MAN_PAGE = 'docs/relvmoiscsi.8'
 
@@ -67,16 +68,15 @@ class Tree:
         return [*DOCUMENTS, *sorted(str(path.relative_to(self.root)) for path in (self.root / 'docs').glob('*.md'))]
 
     def _names(self) -> list[str]:
-        return ['drivers/RELVMoISCSISR.py', 'plugins/relvmoiscsi', *self._modules(), *self._documents(), MAN_PAGE]
+        return [*[f'drivers/{driver}.py' for driver in DRIVERS], 'plugins/relvmoiscsi', *self._modules(), *self._documents(), MAN_PAGE]
 
     def files(self, target: Target) -> list[File]:
         """What the package for `target` owns, in the order of the paths. Directories are not listed."""
-        found = [
-            File(f'{SM_DIR}/RELVMoISCSISR.py', self._script('drivers/RELVMoISCSISR.py', target), 0o755),
-            File(f'{PLUGIN_DIR}/relvmoiscsi', self._script('plugins/relvmoiscsi', target), 0o755),
-        ]
-        for directory in target.sm_entries:
-            found.append(File(f'{directory}/RELVMoISCSISR', link=os.path.relpath(f'{SM_DIR}/RELVMoISCSISR.py', directory)))
+        found = [File(f'{PLUGIN_DIR}/relvmoiscsi', self._script('plugins/relvmoiscsi', target), 0o755)]
+        for driver in DRIVERS:
+            found.append(File(f'{SM_DIR}/{driver}.py', self._script(f'drivers/{driver}.py', target), 0o755))
+            for directory in target.sm_entries:
+                found.append(File(f'{directory}/{driver}', link=os.path.relpath(f'{SM_DIR}/{driver}.py', directory)))
         for name in self._modules():
             found.append(File(f'{SM_DIR}/{Path(name).relative_to("drivers")}', (self.root / name).read_bytes()))
         for name in self._documents():

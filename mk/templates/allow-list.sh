@@ -1,4 +1,4 @@
-# Keep relvmoiscsi on xapi's list of storage plugins. Each sm-plugins line replaces the ones before it, /etc/xapi.conf
+# Keep relvmoiscsi and relvmohba on xapi's list of storage plugins. Each sm-plugins line replaces the ones before it, /etc/xapi.conf
 # being read first and then every file in /etc/xapi.conf.d in byte order, so the drop-in repeats the list that holds
 # without it. In a subshell: IFS, globbing and the locale are changed.
 (
@@ -45,7 +45,7 @@
         for word in $list; do
             case $word in
                 '*') text=; break ;;
-                [Rr][Ee][Ll][Vv][Mm][Oo][Ii][Ss][Cc][Ss][Ii]) ;;
+                [Rr][Ee][Ll][Vv][Mm][Oo][Ii][Ss][Cc][Ss][Ii]|[Rr][Ee][Ll][Vv][Mm][Oo][Hh][Bb][Aa]) ;;
                 *) text="$text$word " ;;
             esac
         done
@@ -55,7 +55,7 @@
         exit 0
     fi
     text="# Written by the relvmoiscsi package, and again when the list changes: the whole list, since the last one counts.
-${text}relvmoiscsi"
+${text}relvmoiscsi relvmohba"
     if [ "$(cat $directory/$own 2>/dev/null)" != "$text" ]; then
         # Beside the directory, not in it: xapi reads every file in there, a half-written one too.
         temporary=/etc/.$own.$$
@@ -68,6 +68,6 @@ ${text}relvmoiscsi"
     case $last in /*) exit 0 ;; esac
     if [ "$(printf '%s\n' "$own" "$last" | sort | tail -n 1)" != $own ]; then
         echo "relvmoiscsi: $directory/$last is read after $own and has the last word on sm-plugins:" \
-            "add relvmoiscsi to its list" >&2
+            "add relvmoiscsi and relvmohba to its list" >&2
     fi
 ) || :

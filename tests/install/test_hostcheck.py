@@ -37,6 +37,8 @@ class Session(object):
 
 
 KNOWN = {'type': 'relvmoiscsi', 'version': str(__version__)}
+KNOWN_HBA = dict(KNOWN, type='relvmohba')
+POINTS = ['driver', 'executable', 'answers', 'single', 'allowed', 'registered']
 OTHER = {'type': 'lvmoiscsi', 'version': '1.0'}
 
 
@@ -45,31 +47,54 @@ def host(tmpdir):
     tmpdir.mkdir('sm')
     tmpdir.mkdir('conf.d')
     tmpdir.join('xapi.conf').write('# plugins\nsm-plugins=ext nfs\n')
-    tmpdir.join('conf.d', allowlist.OWN).write('sm-plugins=ext nfs relvmoiscsi\n')
+    tmpdir.join('conf.d', allowlist.OWN).write('sm-plugins=ext nfs relvmoiscsi relvmohba\n')
     found = hostcheck.Host(str(tmpdir.join('sm')), str(tmpdir.join('xapi.conf')), str(tmpdir.join('conf.d')))
     write_driver(found)
-    os.symlink('RELVMoISCSISR.py', os.path.join(found.sm_dir, 'RELVMoISCSISR'))
+    write_driver(found, name='LVHD over FC', entry='RELVMoHBASR')
+    for entry in ('RELVMoISCSISR', 'RELVMoHBASR'):
+        os.symlink(entry + '.py', os.path.join(found.sm_dir, entry))
     return found
 
 
-def write_driver(host, version=__version__, name='LVHD over iSCSI with resigning of duplicates', more=''):
-    path = os.path.join(host.sm_dir, 'RELVMoISCSISR.py')
+def write_driver(host, version=__version__, name='LVHD over iSCSI with resigning of duplicates', more='', entry='RELVMoISCSISR'):
+    path = os.path.join(host.sm_dir, entry + '.py')
     with open(path, 'w') as out:
         out.write(DRIVER % {'python': sys.executable, 'version': str(version), 'name': str(name), 'more': more})
     os.chmod(path, 0o755)
 
 
 def failures(host, *records):
-    answer = hostcheck.check(Session(*(records or (OTHER, KNOWN))), host)
+    answer = hostcheck.check(Session(*(records or (OTHER, KNOWN, KNOWN_HBA))), host)
     assert answer['ok'] == (answer['failures'] == [])
-    assert sorted(answer['failures']) == sorted(state for state in answer['points'].values() if state != 'ok')
+    assert set(answer['failures']) == {state for state in answer['points'].values() if state != 'ok'}
     return answer['failures']
 
 
 def test_a_host_that_is_ready(host):
-    answer = hostcheck.check(Session(OTHER, KNOWN), host)
+    answer = hostcheck.check(Session(OTHER, KNOWN, KNOWN_HBA), host)
     assert answer == {'ok': True, 'version': __version__, 'failures': [], 'points': dict.fromkeys(
-        ['driver', 'executable', 'answers', 'single', 'allowed', 'registered'], 'ok')}
+        ['%s %s' % (kind, point) for kind in ('relvmoiscsi', 'relvmohba') for point in POINTS], 'ok')}
+
+
+@pytest.mark.parametrize('damage, words', [
+    (lambda host: os.unlink(os.path.join(host.sm_dir, 'RELVMoHBASR.py')), 'RELVMoHBASR.py is missing'),
+    (lambda host: write_driver(host, more='import no_such_module_of_sm', entry='RELVMoHBASR'), 'no_such_module_of_sm'),
+    (lambda host: os.symlink('/nowhere', os.path.join(host.sm_dir, 'ReLVMoHBASR')), 'also holds ReLVMoHBASR'),
+    (lambda host: os.unlink(os.path.join(host.directory, allowlist.OWN)), 'does not list relvmohba'),
+])
+def test_the_other_driver_is_looked_at_as_well(host, damage, words):
+    damage(host)
+    assert [sentence for sentence in failures(host) if words in sentence]
+
+
+def test_xapi_does_not_know_the_other_type(host):
+    only(failures(host, OTHER, KNOWN), 'does not know the type relvmohba')
+
+
+def test_a_drop_in_of_the_version_with_one_type(host):
+    with open(os.path.join(host.directory, allowlist.OWN), 'w') as out:
+        out.write('sm-plugins=ext nfs relvmoiscsi\n')
+    only(failures(host), 'does not list relvmohba', 'run install.sh again')
 
 
 def test_nothing_is_written_beside_the_driver(host):
@@ -93,13 +118,13 @@ def test_the_driver_is_missing_behind_its_link(host):
 
 
 def test_the_entry_is_missing(host):
-    os.unlink(host.entry())
+    os.unlink(host.entry('relvmoiscsi'))
     only(failures(host), 'RELVMoISCSISR is missing', 'install')
 
 
 def test_the_entry_is_not_executable(host):
     os.chmod(os.path.join(host.sm_dir, 'RELVMoISCSISR.py'), 0o644)
-    if os.access(host.entry(), os.X_OK):
+    if os.access(host.entry('relvmoiscsi'), os.X_OK):
         pytest.fail('this user may execute files without x')
     only(failures(host), 'not executable')
 
@@ -148,24 +173,28 @@ def test_the_type_has_a_second_entry(host):
 
 
 def test_xapi_does_not_know_the_type(host):
-    only(failures(host, OTHER), 'does not know', 'xe-toolstack-restart')
+    only(failures(host, OTHER, KNOWN_HBA), 'does not know the type relvmoiscsi', 'xe-toolstack-restart')
 
 
 def test_xapi_knows_an_older_version(host):
-    only(failures(host, dict(KNOWN, version='0.9')), 'knows version 0.9', 'xe-toolstack-restart')
+    only(failures(host, dict(KNOWN, version='0.9'), KNOWN_HBA), 'knows version 0.9 of type relvmoiscsi', 'xe-toolstack-restart')
 
 
 def test_not_on_the_list_of_allowed_plugins(host):
     os.unlink(os.path.join(host.directory, allowlist.OWN))
-    only(failures(host), host.config, 'does not list relvmoiscsi')
+    found = failures(host)
+    assert [host.config in sentence for sentence in found] == [True, True]
+    assert 'does not list relvmoiscsi' in found[0] and 'does not list relvmohba' in found[1]
 
 
 def test_xapi_may_be_told_to_search_another_directory(host, tmpdir):
     tmpdir.mkdir('drivers')
     with open(os.path.join(host.directory, '00-sm4'), 'w') as out:
         out.write('sm-dir = %s\n' % tmpdir.join('drivers'))
-    only(failures(host), os.path.join(str(tmpdir), 'drivers', 'RELVMoISCSISR') + ' is missing')
-    os.symlink(os.path.join(host.sm_dir, 'RELVMoISCSISR.py'), str(tmpdir.join('drivers', 'RELVMoISCSISR')))
+    found = failures(host)
+    for number, entry in enumerate(('RELVMoISCSISR', 'RELVMoHBASR')):
+        assert os.path.join(str(tmpdir), 'drivers', entry) + ' is missing' in found[number]
+        os.symlink(os.path.join(host.sm_dir, entry + '.py'), str(tmpdir.join('drivers', entry)))
     assert failures(host) == []
 
 

@@ -33,8 +33,13 @@ def newer(tmp_path_factory, pack) -> Pack:
 
 @pytest.fixture(scope='session')
 def older(tmp_path_factory) -> Pack:
-    """As 1.0.0 was laid out: all modules in one folder."""
+    """As 1.0.0 was laid out: all modules in one folder, and one driver."""
     source = copy_tree(tmp_path_factory.mktemp('older') / 'tree')
+    for name, now, then in (('mk/pack/tree.py', "('RELVMoISCSISR', 'RELVMoHBASR')", "('RELVMoISCSISR',)"),
+                            ('mk/templates/allow-list.sh', 'relvmoiscsi relvmohba"', 'relvmoiscsi"')):
+        text = (source / name).read_text()
+        assert now in text
+        (source / name).write_text(text.replace(now, then))
     package = source / 'drivers/relvm'
     shutil.rmtree(package)
     package.mkdir()

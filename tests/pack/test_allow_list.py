@@ -22,6 +22,7 @@ SHELLS = [['dash'], ['bash', '--posix'], ['busybox', 'ash']]
 # All that a scriptlet may use: coreutils. Nothing else is on its PATH.
 PROGRAMS = ['ls', 'sort', 'cat', 'mkdir', 'chmod', 'mv', 'rm', 'tail']
 OWN = 'zz-relvmoiscsi.conf'
+TYPES = ['relvmoiscsi', 'relvmohba']
 # The regular expression of xapi's configuration files (xcp_service.ml), unanchored.
 KEY_AND_VALUE = re.compile(r'([^=\\ \t]+)[\\ \t]*=[\\ \t]*(.*)')
 
@@ -90,7 +91,7 @@ def judge(etc: Path, shell: list[str]) -> None:
         assert not own.exists()
         assert (complaint, problem) == ('', None)
         return
-    expected = [word for word in without if word.lower() != 'relvmoiscsi'] + ['relvmoiscsi']
+    expected = [word for word in without if word.lower() not in TYPES] + TYPES
     lines = [line for line in own.read_bytes().decode('latin-1').splitlines() if not line.startswith('#')]
     assert lines == ['sm-plugins=' + ' '.join(expected)]
     if last > OWN:

@@ -10,7 +10,8 @@ from built import needs, new_host
 from providers import LIST_70, LIST_83
 
 DROP_IN = '/etc/xapi.conf.d/zz-relvmoiscsi.conf'
-ENTRY = '/opt/xensource/sm/RELVMoISCSISR'
+ENTRIES = ('/opt/xensource/sm/RELVMoISCSISR', '/opt/xensource/sm/RELVMoHBASR')
+TYPES = ['relvmoiscsi', 'relvmohba']
 # target and the release that it is installed on
 CASES = [('el5', '6.5'), ('el5', '7.0'), ('el7', '8.2'), ('xs8', '8.3'), ('xs9', 'sm4')]
 each_release = pytest.mark.parametrize('key,release', CASES, ids=[f'{key}-on-{release}' for key, release in CASES])
@@ -38,8 +39,9 @@ def silent(done: subprocess.CompletedProcess) -> None:
 
 def leave_bytecode(host) -> None:
     """What Python 2 and 3 leave behind when they import the modules."""
-    for name in ('RELVMoISCSISR.pyc', 'RELVMoISCSISR.pyo', 'relvm/errors.pyc', 'relvm/errors.pyo',
-                 '__pycache__/RELVMoISCSISR.cpython-36.pyc', 'relvm/__pycache__/errors.cpython-36.opt-1.pyc',
+    for name in ('RELVMoISCSISR.pyc', 'RELVMoISCSISR.pyo', 'relvm/errors.pyc', 'relvm/errors.pyo', 'RELVMoHBASR.pyc',
+                 '__pycache__/RELVMoISCSISR.cpython-36.pyc', '__pycache__/RELVMoHBASR.cpython-36.pyc',
+                 'relvm/__pycache__/errors.cpython-36.opt-1.pyc',
                  'relvm/__pycache__/errors.cpython-312.pyc', 'relvm/formats/vhd.pyc', 'relvm/host/__pycache__/locks.cpython-36.pyc'):
         host.write(f'/opt/xensource/sm/{name}', 'bytecode')
     host.write('/var/run/relvmoiscsi/attach.3600', '')
@@ -49,10 +51,12 @@ def leave_bytecode(host) -> None:
 def test_an_upgrade_from_the_old_layout_leaves_no_old_file(host, providers, pack, older, key, release):
     prepared(host, providers, release)
     silent(host.rpm('-U', older.rpm(key)))
+    assert host.read(ENTRIES[1] + '.py') is None and (release == '6.5' or listed(host)[-1] == 'relvmoiscsi')
     for name in ('lvm.pyc', 'lvm.pyo', '__pycache__/lvm.cpython-36.pyc', 'attachment.pyc'):
         host.write(f'/opt/xensource/sm/relvm/{name}', 'bytecode')
     silent(host.rpm('-U', pack.rpm(key)))
     upgraded = host.files()
+    assert host.read(ENTRIES[1] + '.py') and (release == '6.5' or listed(host)[-2:] == TYPES)
     assert '/opt/xensource/sm/relvm/lvm.py' not in upgraded and '/opt/xensource/sm/relvm/formats/lvmlabel.py' in upgraded
     assert not [name for name in upgraded if name.endswith(('.pyc', '.pyo', '__pycache__'))]
     silent(host.rpm('-e', 'relvmoiscsi'))
@@ -66,15 +70,16 @@ def test_install_upgrade_reinstall_erase(host, providers, pack, newer, key, rele
     silent(host.rpm('-U', pack.rpm(key)))
 
     first = '#!/usr/bin/python3' if key in ('xs8', 'xs9') else '#!/usr/bin/python'
-    for name in ('/opt/xensource/sm/RELVMoISCSISR.py', '/etc/xapi.d/plugins/relvmoiscsi'):
+    for name in [entry + '.py' for entry in ENTRIES] + ['/etc/xapi.d/plugins/relvmoiscsi']:
         assert host.read(name).splitlines()[0] == first
         assert host.path(name).stat().st_mode & 0o777 == 0o755
-    assert host.run('readlink', '-f', ENTRY).stdout.strip() == ENTRY + '.py'
+    for entry in ENTRIES:
+        assert host.run('readlink', '-f', entry).stdout.strip() == entry + '.py'
     assert host.run('rpm', '-V', 'relvmoiscsi', '--nodeps').stdout == ''
     if release == '6.5':
         assert not host.path('/etc/xapi.conf.d').exists()
     else:
-        assert listed(host)[-1] == 'relvmoiscsi'
+        assert listed(host)[-2:] == TYPES
         assert host.path(DROP_IN).stat().st_mode & 0o777 == 0o644
     added = set(host.files()) - set(before)
     owned = set(host.run('rpm', '-ql', 'relvmoiscsi').stdout.split())
@@ -111,7 +116,7 @@ def test_scriptlets_run_in_any_posix_shell(providers, pack, newer, shell):
     try:
         before = prepared(host, providers, '8.2')
         silent(host.rpm('-U', pack.rpm('el7')))
-        assert listed(host) == (LIST_70 + ' zfs relvmoiscsi').split()
+        assert listed(host) == (LIST_70 + ' zfs relvmoiscsi relvmohba').split()
         leave_bytecode(host)
         silent(host.rpm('-U', newer.rpm('el7')))
         silent(host.rpm('-e', 'relvmoiscsi'))
@@ -148,7 +153,7 @@ def test_a_new_xapi_brings_a_new_list(host, providers, pack, key, release):
     host.rpm('-U', pack.rpm(key))
     assert host.read('/etc/xapi.conf') == original
     host.rpm('-U', providers.xapi('99.1', LIST_83 + ' newdriver'))
-    assert listed(host) == (LIST_83 + ' newdriver relvmoiscsi').split()
+    assert listed(host) == (LIST_83 + ' newdriver relvmoiscsi relvmohba').split()
     assert 'relvmoiscsi' not in host.read('/etc/xapi.conf')
     assert sorted(path.name for path in host.path('/etc/xapi.conf.d').iterdir()) == ['zz-relvmoiscsi.conf']
 
@@ -160,18 +165,18 @@ def test_another_packs_list_comes_changes_and_goes(host, providers, pack, key, r
     linstor = '/etc/xapi.conf.d/99-enable-sm-driver-linstor.conf'
     host.rpm('-U', pack.rpm(key))
     without = listed(host)
-    assert own is None and without[-1] == 'relvmoiscsi'
+    assert own is None and without[-2:] == TYPES
     host.rpm('-U', providers.get('xcp-ng-linstor', '1.0', {linstor: 'sm-plugins=ext nfs linstor\n'}))
-    assert listed(host) == ['ext', 'nfs', 'linstor', 'relvmoiscsi']
+    assert listed(host) == ['ext', 'nfs', 'linstor', *TYPES]
     host.rpm('-U', providers.get('xcp-ng-linstor', '2.0', {linstor: 'sm-plugins=ext nfs linstor more\n'}))
-    assert listed(host) == ['ext', 'nfs', 'linstor', 'more', 'relvmoiscsi']
+    assert listed(host) == ['ext', 'nfs', 'linstor', 'more', *TYPES]
     host.rpm('-e', 'xcp-ng-linstor')
     assert listed(host) == without
     host.rpm('-U', providers.get('xcp-ng-linstor', '1.0'))
     host.rpm('-e', 'relvmoiscsi')
     assert host.read(linstor) == 'sm-plugins=ext nfs linstor\n'
     host.rpm('-U', pack.rpm(key))
-    assert listed(host) == ['ext', 'nfs', 'linstor', 'relvmoiscsi']
+    assert listed(host) == ['ext', 'nfs', 'linstor', *TYPES]
     host.rpm('-e', 'relvmoiscsi', 'xcp-ng-linstor')
     assert listed(host) is None
 
@@ -181,7 +186,7 @@ def test_any_packs_list_where_rpm_has_triggers_on_files(host, providers, pack):
     host.rpm('-U', pack.rpm('xs9'))
     without = listed(host)
     host.rpm('-U', providers.get('vendor-pack', '1.0', {'/etc/xapi.conf.d/vendor.conf': 'sm-plugins=ext vendor\n'}))
-    assert listed(host) == ['ext', 'vendor', 'relvmoiscsi']
+    assert listed(host) == ['ext', 'vendor', *TYPES]
     host.rpm('-e', 'vendor-pack')
     assert listed(host) == without
 
@@ -191,7 +196,7 @@ def test_where_it_has_not_reinstalling_takes_the_list_over(host, providers, pack
     host.rpm('-U', pack.rpm('xs8'))
     host.rpm('-U', providers.get('vendor-pack', '1.0', {'/etc/xapi.conf.d/vendor.conf': 'sm-plugins=ext vendor\n'}))
     host.rpm('-U', '--replacepkgs', pack.rpm('xs8'))
-    assert listed(host) == ['ext', 'vendor', 'relvmoiscsi']
+    assert listed(host) == ['ext', 'vendor', *TYPES]
 
 
 def test_all_plugins_allowed_is_respected(host, providers, pack):
@@ -202,7 +207,7 @@ def test_all_plugins_allowed_is_respected(host, providers, pack):
     assert listed(host) is None
     host.remove('/etc/xapi.conf.d/50-all.conf')
     host.rpm('-U', '--replacepkgs', pack.rpm('xs8'))
-    assert listed(host) == (LIST_83 + ' relvmoiscsi').split()
+    assert listed(host) == (LIST_83 + ' relvmoiscsi relvmohba').split()
 
 
 def test_a_later_list_is_told(host, providers, pack):
@@ -210,13 +215,13 @@ def test_a_later_list_is_told(host, providers, pack):
     host.write('/etc/xapi.conf.d/zzz.conf', 'sm-plugins=ext\n')
     done = host.rpm('-U', pack.rpm('xs8'))
     assert '/etc/xapi.conf.d/zzz.conf is read after zz-relvmoiscsi.conf' in done.stderr
-    assert listed(host) == ['ext', 'relvmoiscsi']
+    assert listed(host) == ['ext', *TYPES]
 
 
 def test_sm_and_xapi_of_our_own_transaction(host, providers, pack):
     """The host installer installs everything at once."""
     host.rpm('-U', *providers.host('8.3'), pack.rpm('xs8'))
-    assert listed(host) == (LIST_83 + ' relvmoiscsi').split()
+    assert listed(host) == (LIST_83 + ' relvmoiscsi relvmohba').split()
 
 
 @pytest.mark.parametrize('scripted', [True, False], ids=['links from its scripts', 'links of its own'])
@@ -236,8 +241,8 @@ def test_the_earlier_plugin_is_replaced_and_the_type_registered_once(host, provi
     host.rpm('-U', pack.rpm('el5'))
     assert host.run('rpm', '-q', 'ReLVHDoISCSISR', check=False).returncode
     candidates = [path.name for path in host.path(sm).iterdir() if path.name.endswith('SR')]
-    assert sorted(candidates) == ['LVMoISCSISR', 'RELVMoISCSISR']
-    assert listed(host) == (LIST_70 + ' vdilun relvmoiscsi').split()
+    assert sorted(candidates) == ['LVMoISCSISR', 'RELVMoHBASR', 'RELVMoISCSISR']
+    assert listed(host) == (LIST_70 + ' vdilun relvmoiscsi relvmohba').split()
 
 
 def test_another_plugins_driver_stays(host, providers, pack):

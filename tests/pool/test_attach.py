@@ -13,6 +13,7 @@ from relvm.pool import attach
 ORIGINAL_LUN = '36001405original'
 CLONE_LUN = '36001405clone'
 CONFIG = {'target': '192.0.2.1', 'targetIQN': 'iqn.2026-11.example:array', 'SCSIid': CLONE_LUN}
+HBA_CONFIG = {'SCSIid': CLONE_LUN}
 SUCCESS = ('Error reporting error, unknown key The SR has been successfully resigned. '
            'Use the lvmoiscsi type to attach it')
 
@@ -32,6 +33,10 @@ class LostConnection(Exception):
 class Pool(object):
     """Two hosts, an SR that is plugged on both, and an array's clone of its LUN that nobody has looked at yet."""
 
+    TYPES = ('relvmoiscsi', 'lvmoiscsi')
+    # whom to ask what is on the LUN
+    SEES = 'lvmoiscsi'
+
     def __init__(self, hosts=('master', 'slave')):
         self.hosts = list(hosts)
         self.offline = set()
@@ -43,6 +48,7 @@ class Pool(object):
         self.calls = []
         self.failing = {}
         self.resigned = []
+        self.refreshed = []
         self.xenapi = Endpoint(self, '')
         sr = self.introduce(self.original, 'Original', '', 'lvmoiscsi', 'user', True, {})
         for host in self.hosts:
@@ -101,7 +107,7 @@ class Pool(object):
         return dict(self.vdis[ref])
 
     def SR_create(self, host, config, size, label, description, kind, content, shared, sm_config):
-        assert (host, size, kind, shared) == (self.hosts[0], '0', 'relvmoiscsi', True)
+        assert (host, size, kind, shared) == (self.hosts[0], '0', self.TYPES[0], True)
         lun = config['SCSIid']
         known = [record['uuid'] for ref, record in self.srs.items()
                  if [pbd for pbd in self.pbds.values() if pbd['SR'] == ref and pbd['device_config']['SCSIid'] == lun]]
@@ -115,7 +121,7 @@ class Pool(object):
         raise Failure('SR_BACKEND_FAILURE_1', '', SUCCESS, '')
 
     def SR_probe(self, host, config, kind, sm_config):
-        assert (host, kind) == (self.hosts[0], 'lvmoiscsi')
+        assert (host, kind) == (self.hosts[0], self.SEES)
         assert 'force' not in config
         return ('<?xml version="1.0" ?>\n<SRlist>\n\t<SR>\n\t\t<UUID>\n\t\t\t%s\n\t\t</UUID>\n\t\t<Devlist>\n\t\t\t'
                 '/dev/sdb\n\t\t</Devlist>\n\t\t<size>\n\t\t\t1073741824\n\t\t</size>\n\t\t<name_label>\n\t\t\tOn the LUN'
@@ -158,6 +164,11 @@ class Pool(object):
         if key in self.srs[ref]['other_config']:
             raise Failure('MAP_DUPLICATE_KEY', 'SR', 'other_config', ref, key)
         self.srs[ref]['other_config'][key] = value
+
+    def host_call_plugin(self, host, plugin, function, arguments):
+        assert (plugin, function, arguments) == ('relvmoiscsi', 'refresh', {'SCSIid': CLONE_LUN})
+        self.refreshed.append(host)
+        return '{}'
 
     def SR_scan(self, ref):
         assert [pbd for pbd in self.pbds.values()
@@ -226,6 +237,49 @@ def test_repeated_after_success_changes_nothing():
     second = attach.attach(pool, CONFIG)
     assert second == dict(first, resigned=False)
     assert len(pool.resigned) == 1
+
+
+class HBAPool(Pool):
+    """The same behind HBAs. sm's own probe is not asked: it takes maps away."""
+
+    TYPES = ('relvmohba', 'lvmohba')
+    SEES = 'relvmohba'
+
+    def SR_probe(self, host, config, kind, sm_config):
+        known = [record['uuid'] for record in self.srs.values() if record['uuid'] == self.luns[config['SCSIid']]]
+        assert config.get('introduced', '') in [''] + [record['uuid'] for record in self.srs.values()]
+        assert 'introduced' in config or not known
+        return Pool.SR_probe(self, host, config, kind, sm_config)
+
+
+@pytest.mark.parametrize('config', [HBA_CONFIG, dict(HBA_CONFIG, type='lvmohba')])
+def test_attaches_a_clone_behind_hbas(config):
+    pool = HBAPool()
+    answer = attach.attach(pool, config)
+    record = new_srs(pool)[0]
+    assert (record['uuid'], record['type'], record['shared']) == (answer['sr'], 'lvmohba', True)
+    assert [pbd['device_config'] for pbd in pool.pbds.values() if pbd['SR'] not in ('SR 0',)] == [HBA_CONFIG, HBA_CONFIG]
+    # every host's udev looks again before the host plugs it
+    assert pool.refreshed[0] == 'master' and sorted(pool.refreshed) == ['master', 'slave']
+    assert attach.attach(pool, config) == dict(answer, resigned=False)
+    assert len(pool.resigned) == 1
+
+
+def test_before_the_first_plug_the_lun_is_looked_at_once_more():
+    pool = HBAPool()
+    pool.PBD_create = lambda record: (_ for _ in ()).throw(Failure('HOST_OFFLINE', record['host']))
+    with pytest.raises(Failure):
+        attach.attach(pool, HBA_CONFIG)
+    del pool.PBD_create
+    answer = attach.attach(pool, HBA_CONFIG)
+    assert answer['resigned'] is False and len(pool.resigned) == 1
+
+
+def test_a_type_that_is_none():
+    pool = Pool()
+    with pytest.raises(attach.AttachError) as caught:
+        attach.attach(pool, dict(CONFIG, type='nfs'))
+    assert caught.value.step == 'arguments' and untouched(pool)
 
 
 def count_of_calls():

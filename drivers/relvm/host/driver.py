@@ -168,7 +168,7 @@ class Resigner(object):
 
     def _refuse_used_lun(self):
         """No SR of this pool may use the LUN, on whichever host, attached or not."""
-        used = smcompat.in_use_by(self.session, self.SCSIid, self.sr_ref)
+        used = smcompat.in_use_by(self.session, self.SCSIid, self.sr_ref or self._introduced())
         if used:
             raise errors.InUse(scsi_id=self.SCSIid, sr=used[0], how=used[1])
 
@@ -180,6 +180,17 @@ class Resigner(object):
             if lvmgroup.copied_from(vg.pv_device) == self.SCSIid and not self._forced():
                 raise errors.Original(scsi_id=self.SCSIid)
             guard.hold(vg.name)
+
+    def _introduced(self):
+        """For a look only: the reference of the SR that the pool has for this LUN, and that no host has plugged, if the call names it."""
+        try:
+            sr = self.session.xenapi.SR.get_by_uuid(self.dconf['introduced'])
+            plugged = [pbd for pbd in self.session.xenapi.PBD.get_all_records().values() if pbd['SR'] == sr and pbd['currently_attached']]
+        except Exception:
+            return None
+        if plugged:
+            return None
+        return sr
 
     def _forced(self):
         return self.dconf.get('force') == 'true'

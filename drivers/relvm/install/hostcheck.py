@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-only
-"""Is this host ready to resign: is the driver there, does it run against this host's sm, does xapi know it?
+"""Is this host ready to resign: are the drivers there, do they run against this host's sm, does xapi know them?
 
 Each point is a function that returns None or one sentence saying what is wrong and what to do about it.
 """
@@ -14,8 +14,9 @@ import time
 from relvm import __version__
 from relvm.install import allowlist
 
-TYPE = 'relvmoiscsi'
-ENTRY = 'RELVMoISCSISR'
+# Type -> what xapi starts for it
+ENTRIES = {'relvmoiscsi': 'RELVMoISCSISR', 'relvmohba': 'RELVMoHBASR'}
+CLOUDSTACK_TYPE = 'relvmoiscsi'
 SM_DIR = '/opt/xensource/sm'
 # What CloudStack looks for in `xe sm-list`.
 CLOUDSTACK_TEXT = 'resigning of duplicates'
@@ -48,9 +49,9 @@ class Host:
             return found[-1][1]
         return self.sm_dir
 
-    def entry(self):
-        """What xapi starts."""
-        return os.path.join(self.drivers(), ENTRY)
+    def entry(self, kind):
+        """What xapi starts for a type."""
+        return os.path.join(self.drivers(), ENTRIES[kind])
 
 
 def check(session, host):
@@ -59,38 +60,47 @@ def check(session, host):
         ok        true if nothing is wrong
         version   of the installed package
         failures  one sentence for each point that fails
-        points    name of each point -> "ok" or its sentence
+        points    name of each point, "TYPE NAME" -> "ok" or its sentence
 
     `session` is a XenAPI session, `host` a Host.
     """
-    points = {
-        'driver': driver_present(host),
-        'executable': entry_executable(host),
-        'single': registered_once(host),
-        'allowed': allowlist.problem(TYPE, host.config, host.directory),
-    }
-    if points['executable'] is None:
-        points['answers'] = driver_answers(host)
-    points['registered'] = known_to_xapi(session)
-    failures = [points[name] for name in ('driver', 'executable', 'answers', 'single', 'allowed', 'registered')
-                if points.get(name)]
-    states = {}
-    for name, sentence in points.items():
-        states[name] = sentence or 'ok'
-    return {'ok': not failures, 'version': __version__, 'failures': failures, 'points': states}
+    points = {}
+    failures = []
+    kinds = list(ENTRIES)
+    kinds.sort()
+    kinds.reverse()
+    for kind in kinds:
+        found = _of_type(session, host, kind)
+        for name, sentence in found:
+            points['%s %s' % (kind, name)] = sentence or 'ok'
+            if sentence and sentence not in failures:
+                failures.append(sentence)
+    return {'ok': not failures, 'version': __version__, 'failures': failures, 'points': points}
 
 
-def driver_present(host):
+def _of_type(session, host, kind):
+    """[(name of the point, None or its sentence)] for one type."""
+    executable = entry_executable(host, kind)
+    found = [('driver', driver_present(host, kind)), ('executable', executable)]
+    if executable is None:
+        found.append(('answers', driver_answers(host, kind)))
+    found.append(('single', registered_once(host, kind)))
+    found.append(('allowed', allowlist.problem(kind, host.config, host.directory)))
+    found.append(('registered', known_to_xapi(session, kind)))
+    return found
+
+
+def driver_present(host, kind):
     """The driver's own file."""
-    path = os.path.join(host.sm_dir, ENTRY + '.py')
+    path = os.path.join(host.sm_dir, ENTRIES[kind] + '.py')
     if not os.path.isfile(path):
         return '%s is missing: %s' % (path, REINSTALL)
     return None
 
 
-def entry_executable(host):
+def entry_executable(host, kind):
     """What xapi starts must exist, through links too, and be executable."""
-    path = host.entry()
+    path = host.entry(kind)
     if not os.path.exists(path):
         return '%s is missing: %s' % (path, REINSTALL)
     if not os.access(path, os.X_OK):
@@ -98,26 +108,26 @@ def entry_executable(host):
     return None
 
 
-def registered_once(host):
+def registered_once(host, kind):
     """xapi takes any name that ends in SR, in any case; of two with the same type a random one wins."""
     if not os.path.isdir(host.drivers()):
         return '%s is missing: this host has no storage manager where xapi looks for it' % host.drivers()
     names = [name for name in os.listdir(host.drivers())
-             if name.endswith('SR') and name[:-2].lower() == TYPE and name != ENTRY]
+             if name.endswith('SR') and name[:-2].lower() == kind and name != ENTRIES[kind]]
     if names:
         names.sort()
         return '%s also holds %s, which is the same type to xapi: remove it' % (host.drivers(), ' '.join(names))
     return None
 
 
-def driver_answers(host):
+def driver_answers(host, kind):
     """Starts the driver as xapi does at its own start. That imports this host's sm modules."""
     xmlrpclib = _xmlrpclib()
     call = xmlrpclib.dumps(({'command': 'sr_get_driver_info', 'args': [], 'device_config': {}, 'host_ref': ''},),
                            'sr_get_driver_info')
-    failed = '%s does not answer xapi: ' % host.entry()
+    failed = '%s does not answer xapi: ' % host.entry(kind)
     try:
-        status, out, err = _run([host.entry(), call])
+        status, out, err = _run([host.entry(kind), call])
     except OSError:
         return failed + str(sys.exc_info()[1])
     if status or err:
@@ -133,7 +143,7 @@ def driver_answers(host):
         return failed + 'what it prints is no answer'
     if version != __version__:
         return 'the driver is version %s, the package %s: %s' % (version, __version__, REINSTALL)
-    if CLOUDSTACK_TEXT not in name:
+    if kind == CLOUDSTACK_TYPE and CLOUDSTACK_TEXT not in name:
         return 'the driver calls itself "%s" without "%s": %s' % (name, CLOUDSTACK_TEXT, REINSTALL)
     return None
 
@@ -168,12 +178,12 @@ def _run(argv):
         err.close()
 
 
-def known_to_xapi(session):
+def known_to_xapi(session, kind):
     """The type's record in xapi's database. xapi makes it when it starts, on any host of the pool."""
     records = session.xenapi.SM.get_all_records()
-    found = [records[ref] for ref in records if records[ref]['type'] == TYPE]
+    found = [records[ref] for ref in records if records[ref]['type'] == kind]
     if not found:
-        return 'xapi does not know the type %s: %s' % (TYPE, RESTART)
+        return 'xapi does not know the type %s: %s' % (kind, RESTART)
     if found[0]['version'] != __version__:
-        return 'xapi knows version %s, not %s: %s' % (found[0]['version'], __version__, RESTART)
+        return 'xapi knows version %s of type %s, not %s: %s' % (found[0]['version'], kind, __version__, RESTART)
     return None

@@ -16,12 +16,13 @@ import sys
 
 from relvm.pool import answers
 
-TYPE = 'relvmoiscsi'
-ATTACHED_TYPE = 'lvmoiscsi'
+PLUGIN = 'relvmoiscsi'
+# The type of the SR in the end -> the one that resigns it
+TYPES = {'lvmoiscsi': 'relvmoiscsi', 'lvmohba': 'relvmohba'}
 MARK = 'relvmoiscsi'
 RESIGNED = 'successfully resigned'
 # Arguments that are not part of the device config, and device config that is for the resign alone.
-NAMES = ('name-label', 'name-description')
+NAMES = ('name-label', 'name-description', 'type')
 RESIGN_ONLY = ('force', 'resign')
 
 
@@ -38,6 +39,8 @@ class Request:
     """What the administrator asked for, from the plugin's arguments (a dict of str). Raises AttachError."""
 
     def __init__(self, arguments):
+        self.attached_type = sr_type(arguments)
+        self.type = TYPES[self.attached_type]
         self.resign_config = {}
         self.config = {}
         for key in arguments:
@@ -53,6 +56,15 @@ class Request:
         self.scsi_id = arguments.get('SCSIid', '')
 
 
+def sr_type(arguments):
+    """The type of the SR that the arguments ask for: as they say, or iSCSI where they name a target, or else that of HBAs."""
+    named = [key for key in arguments if key.startswith('target')]
+    found = arguments.get('type') or {True: 'lvmoiscsi', False: 'lvmohba'}[bool(named)]
+    if found not in TYPES:
+        raise AttachError('arguments', 'type=%s is none of lvmoiscsi and lvmohba' % found)
+    return found
+
+
 def clear_text(key):
     """Why a password as an argument is refused: xapi of 6.5 logs them, and every xapi hands them on in argv."""
     return ('%s would show up in logs and process lists. Store it with "xe secret-create value=..." and give its uuid as '
@@ -60,7 +72,7 @@ def clear_text(key):
 
 
 def attach(session, arguments):
-    """Attaches the LUN that `arguments` (device config of lvmoiscsi, and name-label, name-description, force) describe.
+    """Attaches the LUN that `arguments` (device config of lvmoiscsi or lvmohba, and type, name-label, name-description, force) describe.
 
     To be called on the master, by one at a time for one LUN. Returns a dict for JSON: sr, name_label, resigned (in this
     run), pbds [{host, uuid, attached}], vdis [{uuid, name_label, virtual_size in bytes, is_a_snapshot}].
@@ -102,7 +114,7 @@ def earlier(api, scsi_id):
     records = api.PBD.get_all_records().values()
     others = [srs[pbd['SR']]['uuid'] for pbd in records
               if pbd['device_config'].get('SCSIid') == scsi_id and pbd['SR'] in srs and pbd['SR'] not in marked
-              and srs[pbd['SR']]['type'] != TYPE]
+              and srs[pbd['SR']]['type'] not in TYPES.values()]
     if others:
         raise AttachError('pool', 'the LUN %s is SR %s of this pool already: it is not resigned' % (scsi_id, others[0]))
     if len(marked) > 1:
@@ -116,7 +128,7 @@ def earlier(api, scsi_id):
 def resign(api, master, request):
     """Has the driver resign the LUN. It reports success as a failure of SR.create, so that no SR record stays."""
     try:
-        api.SR.create(master, request.resign_config, '0', request.name_label, request.name_description, TYPE, 'user', True, {})
+        api.SR.create(master, request.resign_config, '0', request.name_label, request.name_description, request.type, 'user', True, {})
     except Exception:
         error = sys.exc_info()[1]
         details = getattr(error, 'details', None)
@@ -126,9 +138,15 @@ def resign(api, master, request):
     raise AttachError('resign', 'the driver neither resigned the LUN nor refused: look into /var/log/SMlog')
 
 
-def on_lun(api, master, request):
-    """The SR that sm itself sees on the LUN (answers.found)."""
-    answer = answers.found(api.SR.probe(master, request.config, ATTACHED_TYPE, {}))
+def on_lun(api, master, request, introduced=''):
+    """The SR that is on the LUN (answers.found): what sm itself sees over iSCSI. Its probe for HBAs would take a multipath map away that
+    somebody else has made, so there the driver that resigns is asked. introduced: uuid of the SR that the pool already has for it."""
+    config, kind = request.config, request.attached_type
+    if kind == 'lvmohba':
+        config, kind = dict(config), request.type
+        if introduced:
+            config['introduced'] = introduced
+    answer = answers.found(api.SR.probe(master, config, kind, {}))
     if len(answer) != 1:
         raise AttachError('probe', 'sm sees %d SRs on the LUN, not one. Give the same command again' % len(answer))
     return answer[0]
@@ -143,13 +161,13 @@ def introduce(api, master, request):
                               'same command again' % seen['uuid'])
     label = request.name_label or seen['name_label'] or 'LUN %s' % request.scsi_id
     description = request.name_description or seen['name_description']
-    return api.SR.introduce(seen['uuid'], label, description, ATTACHED_TYPE, 'user', True, {MARK: request.scsi_id})
+    return api.SR.introduce(seen['uuid'], label, description, request.attached_type, 'user', True, {MARK: request.scsi_id})
 
 
 def confirm(api, master, request, sr):
     """Before the first plug of an SR from an earlier run: the array may have put another clone on the LUN since."""
     uuid = api.SR.get_uuid(sr)
-    seen = on_lun(api, master, request)
+    seen = on_lun(api, master, request, uuid)
     if seen['uuid'] != uuid:
         raise AttachError('probe', 'an earlier run introduced SR %s for this LUN, but it carries SR %s now. Forget the first '
                           '(xe sr-forget uuid=%s), then give the same command again' % (uuid, seen['uuid'], uuid))
@@ -174,6 +192,8 @@ def plug(api, master, request, sr):
         existing[record['host']] = record
     hosts = [host for host in api.host.get_all() if host != master]
     for host in [master] + hosts:
+        if host not in existing or not existing[host]['currently_attached']:
+            look_again(api, host, request.scsi_id)
         try:
             if host not in existing:
                 ref = api.PBD.create({'host': host, 'SR': sr, 'device_config': request.config, 'other_config': {}})
@@ -187,6 +207,15 @@ def plug(api, master, request, sr):
                 raise
             failures.append('host %s: %s' % (api.host.get_name_label(host), ' '.join([str(word) for word in details])))
     return failures
+
+
+def look_again(api, host, scsi_id):
+    """Lets udev of a host look at the LUN: if it was there before the resign, links to the original's PV may still lead to it."""
+    try:
+        api.host.call_plugin(host, PLUGIN, 'refresh', {'SCSIid': scsi_id})
+    except Exception:
+        # a host without this version; the plug says whether it can use the LUN
+        pass
 
 
 def describe(api, sr, resigned):
