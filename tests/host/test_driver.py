@@ -528,6 +528,24 @@ def test_a_host_that_cannot_keep_state_is_refused_before_anything(array):
     a.resign()
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_other_hosts_are_asked_where_they_may_see_the_lun(array, shared):
+    """Behind a target that the original uses as well, every host of the pool has a session; behind one of its own, none has."""
+    a = array(same_target=shared, slaves=1)
+    a.attach_original()
+    a.pool.remove_disk(CLONE) if shared else None
+    a.xapi.plugin_answers["relvmoiscsi", "holders"] = "no answer"
+    untouched, before = sha256(a.clone), a.traces()
+    if shared:
+        code, text, _ = a.create()
+        assert code == "SR_BACKEND_FAILURE_47" and "the host slave0 of this pool is live and does not say" in text
+        assert sha256(a.clone) == untouched and a.traces() == before
+        assert a.create(a.config(force="true"))[1] == a.SUCCESS
+    else:
+        a.resign()
+    assert bool([call for call in a.xapi.plugin_calls if call[1:3] == ("relvmoiscsi", "holders")]) == shared
+
+
 def skip_without_open_iscsi(a):
     if a.world.sm_tree and a.world.behaves_like.name == "C":
         pytest.skip("the double has no /etc/init.d/open-iscsi, which the real 6.5 restarts for multipathing")

@@ -127,6 +127,22 @@ def test_version(host):
     assert host.run('version') == ('%s (reports to: %s)' % (__version__, MAINTAINER), None)
 
 
+def test_holders_and_refresh_of_a_lun_that_is_not_there(host):
+    assert json.loads(host.run('holders', SCSIid='36001405clone')[0]) == {'SCSIid': '36001405clone', 'holders': [], 'visible': False}
+    assert host.run('refresh', SCSIid='36001405clone') == ('{}', None)
+    for scsi_id in ('', '..', '/dev/sda'):
+        value, failure = host.run('holders', SCSIid=scsi_id)
+        assert value is None and failure[0] == 'RELVMOISCSI_ARGUMENTS'
+        assert host.run('refresh', SCSIid=scsi_id) == ('{}', None)
+    assert host.called() == []
+
+
+def test_preview_of_a_lun_behind_hbas_asks_the_other_driver(host):
+    host.answers['SR.probe'] = '<SRlist/>'
+    host.run('preview', SCSIid='36001405clone')
+    assert host.called()[-1] == ['SR.probe', ['this host', {'SCSIid': '36001405clone'}, 'relvmohba', {}]]
+
+
 def test_check_on_a_host_without_the_driver_has_one_line_for_each_point_that_fails(host):
     host.answers['SM.get_all_records'] = {}
     value, failure = host.run('check')
