@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-only
-"""Random SRs for property tests: `random_sr(seed)` is a valid SR that can be resigned."""
+"""Random SRs for property tests: `random_sr(seed)` and `mixed_sr(seed)` are valid SRs that can be resigned."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 from lvhd import shapes
 from lvhd.ids import Ids
-from lvhd.model import MIB, NEW_RECORD, RAW, RESERVED_BY_SM, SECTOR, UPDATED_RECORD, VHD, Sr, Volume
+from lvhd.model import MIB, NEW_RECORD, QCOW2, RAW, RESERVED_BY_SM, SECTOR, UPDATED_RECORD, VHD, Sr, Volume
 
 MAX_CHAIN = 30
 NAME_PARTS = ("disk", "a b", "&", "<x>", "\"q\"", "\u00e9", "\u4e2d\u6587", "\U0001f4be", "'", "--", "]]>", "%s", "\\",
@@ -43,6 +43,21 @@ def random_sr(seed, max_disks=6):
         sr.text_offset = (1 + ids.below((sr.area_size - SECTOR) // SECTOR)) * SECTOR
     if ids.chance(0.2):
         sr.text_offset = shapes.TEXT_PLACES["wraps_half"](sr.area_size, shapes.text_size(sr))
+    return sr
+
+
+def mixed_sr(seed):
+    """random_sr(seed) with some of its trees made of QCOW2 images, raw roots left as they are."""
+    sr = random_sr(seed)
+    ids = Ids(seed + 1)
+    kinds = {}
+    for vdi in sr.vdis:
+        if vdi.vdi_type == VHD and vdi.stored and kinds.setdefault(id(vdi.chain()[-1]), ids.chance(0.6)):
+            vdi.vdi_type = vdi.record_vdi_type = QCOW2
+            vdi.volume.name = vdi.volume_name()
+    for vdi in sr.vdis:
+        if vdi.vdi_type == QCOW2 and ids.chance(0.2):
+            vdi.cluster_bits = 14
     return sr
 
 
