@@ -8,7 +8,7 @@ import random
 import pytest
 
 from lvhd import image, reader
-from lvhd.model import MIB, Sr
+from lvhd.model import MIB, QCOW2, VHD, Sr
 from luns import damage
 from relvm import errors
 from relvm.engine import blockdev, resign
@@ -28,12 +28,12 @@ def repeat(monkeypatch):
     return start_over
 
 
-def children(count):
-    """An SR of one base copy and so many VHD children of it."""
+def children(count, kind=VHD):
+    """An SR of one base copy and so many children of it."""
     sr = Sr(1)
-    base = sr.add('template', size=MIB, hidden=True)
+    base = sr.add('template', size=MIB, hidden=True, vdi_type=kind)
     for number in range(count):
-        sr.add('disk %d' % number, size=MIB, parent=base)
+        sr.add('disk %d' % number, size=MIB, parent=base, vdi_type=kind)
     return sr
 
 
@@ -109,6 +109,20 @@ def test_log_takes_more_than_a_thousand_children(tmpdir, repeat):
             assert uuid in plan.uuids.values()
             assert lun.chain(uuid)[-1].name == 'VHD-' + base[0]
     print('the largest SR has %d children: %d bytes of log' % (limit, len(plan.log_bytes)))
+
+
+def test_qcow2_children_take_a_fraction_of_the_log(tmpdir, repeat):
+    """One name in place of four, and no checksum."""
+    path = str(tmpdir.join('lun.img'))
+    plans = [attempt(path, children(300, kind), repeat)[0] for kind in (VHD, QCOW2)]
+    records = 300 * 2 * 36
+    vhd, qcow2 = [len(plan.log_bytes) - records for plan in plans]
+    assert qcow2 < vhd / 3
+    plan, refusal = attempt(path, children(1000, QCOW2), repeat, preview=False)
+    assert refusal is None
+    with reader.Lun(path) as lun:
+        assert len(lun.vdi_uuids()) == 1001
+        assert lun.chain(plan.uuids[plan.kept[1].uuid])[-1].name == 'QCOW2-' + plan.uuids[plan.kept[0].uuid]
 
 
 def test_ring_takes_two_texts_and_no_more(tmpdir, repeat):
