@@ -253,8 +253,8 @@ class _Guest:
 
 
 def _as_shipped(entry):
-    """tarfile filter: what is shipped belongs to root in the guest, and caches of the host's Pythons stay here."""
-    if "__pycache__" in entry.name or ".pytest_cache" in entry.name or "/.git/" in entry.name + "/":
+    """tarfile filter: what is shipped belongs to root in the guest, and caches stay here but for those of an interpreter that is shipped."""
+    if "__pycache__" in entry.name and "/lib/python" not in entry.name or ".pytest_cache" in entry.name or "/.git/" in entry.name + "/":
         return None
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = "root"

@@ -17,6 +17,7 @@ from dom0 import native
 from dom0 import profile as profiles
 from dom0.world import DRIVER_DIRECTORY, INVENTORY, SCRIPT, World, lock_lines
 from inside import devices, initiator, lvmconf, target
+from inside.command import attempt
 from inside.target import DEFAULT_PORTAL
 
 PRODUCT = "/opt/relvmoiscsi"
@@ -95,7 +96,10 @@ class GuestWorld(World):
             profiles.install(profiles.PROFILES[profile], "", self.python)
         self.install_driver()
         # Every program of dom0 would compile all of it again: they are told to leave no files.
-        compileall.compile_dir(DRIVER_DIRECTORY, quiet=1)
+        if sm:
+            attempt(self.sm_python, "-m", "compileall", "-q", DRIVER_DIRECTORY, native.LIBRARY)
+        else:
+            compileall.compile_dir(DRIVER_DIRECTORY, quiet=1)
         compileall.compile_dir(PRODUCT + "/tests/dom0", quiet=1)
         target.start()
         self.iscsid = initiator.start()
