@@ -253,7 +253,7 @@ class _Guest:
 
 
 def _as_shipped(entry):
-    """tarfile filter: what is shipped belongs to root in the guest, and caches stay here but for those of an interpreter that is shipped."""
+    """tarfile filter: what is shipped belongs to root in the guest; caches stay here, but for those of a shipped interpreter."""
     if "__pycache__" in entry.name and "/lib/python" not in entry.name or ".pytest_cache" in entry.name or "/.git/" in entry.name + "/":
         return None
     entry.uid = entry.gid = 0
