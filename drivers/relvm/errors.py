@@ -172,6 +172,12 @@ class BadArea(Refused):
     sm_error = 'LVMNoVolume'
 
 
+class AreasDiffer(Refused):
+    text = 'the second LVM metadata area, at offset %(offset)s, does not say what the first one says'
+    advice = 'Change something on the original (create and delete a VDI), so that LVM writes both, and make a new clone'
+    sm_error = 'LVMNoVolume'
+
+
 class NoVolumeGroup(Refused):
     text = 'no SR on this LUN: PV %(pv)s belongs to no VG%(though)s'
     advice = ('An LVM command that was interrupted (one, in the life of an SR, at its first change by a newer LVM) can leave a clone like '
@@ -211,12 +217,16 @@ class WrongPV(Refused):
 
 class Exported(Refused):
     text = 'the VG %(vg)s is exported'
-    advice = 'Somebody ran vgexport on it; run vgimport on the original and make a new clone'
+    advice = 'Somebody ran vgexport on it: run vgimport %(vg)s on the original, and make a new clone'
 
 
 class ForeignField(Refused):
     text = '%(place)s has %(field)s = %(value)s, which an SR does not have'
     advice = 'Somebody else owns this VG, or a newer LVM wrote it; detach it there, or make a new clone'
+
+
+class LvmSetting(ForeignField):
+    advice = 'An LVM setting that sm never makes: undo it on the original (%(command)s), and make a new clone'
 
 
 class UnknownSegment(Refused):

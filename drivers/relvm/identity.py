@@ -15,6 +15,10 @@ LVM_ID_ALPHABET = '0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY
 LVM_ID_GROUPS = (6, 4, 4, 4, 4, 4, 6)
 LVM_ID = re.compile('[0-9a-zA-Z!#]{6}-(?:[0-9a-zA-Z!#]{4}-){5}[0-9a-zA-Z!#]{6}')
 
+# In names of device-mapper devices
+DOUBLED_UUID = re.compile(UUID.pattern.replace('}-', '}--'))
+_DOUBLED_ID = re.compile(LVM_ID.pattern.replace('}-', '}--'))
+
 # The same in a label, without dashes
 PV_UUID = re.compile('[0-9a-zA-Z!#]{32}\\Z')
 
@@ -60,16 +64,31 @@ def bytearray_of(data):
     return [ord(char) for char in text(data)]
 
 
-def substitute(string, uuids):
-    """`string` with every UUID that is a key of `uuids` replaced by its value; others stay, and hide none that begins inside them."""
+def substitute(string, uuids, pattern=UUID):
+    """`string` with every UUID that is a key of `uuids` replaced by its value; others stay, and hide none that begins inside them.
+    pattern: of the keys."""
     parts = []
     done = 0
-    match = UUID.search(string)
+    match = pattern.search(string)
     while match:
         if match.group(0) in uuids:
             parts.extend([string[done:match.start()], uuids[match.group(0)]])
             done = match.end()
-            match = UUID.search(string, done)
+            match = pattern.search(string, done)
         else:
-            match = UUID.search(string, match.start() + 1)
+            match = pattern.search(string, match.start() + 1)
     return ''.join(parts + [string[done:]])
+
+
+def renamed(string, uuids, ids):
+    """`string`, which keeps its length, with UUIDs replaced (also in device-mapper's form with doubled dashes) and LVM ids.
+
+    uuids {old: new}; ids {old: new}, with dashes
+    """
+    string = substitute(string, uuids)
+    if '--' in string:
+        doubled = dict([(old.replace('-', '--'), new.replace('-', '--')) for old, new in uuids.items()])
+        string = substitute(string, doubled, DOUBLED_UUID)
+        doubled = dict([(old.replace('-', '--'), new.replace('-', '--')) for old, new in ids.items()])
+        string = substitute(string, doubled, _DOUBLED_ID)
+    return substitute(string, ids, LVM_ID)

@@ -28,7 +28,7 @@ FAULTS = {"SRUnavailable": 47, "LVMMaster": 58, "LVMOneLUN": 99, "LVMNoVolume": 
 # Which classes carry another number than 47
 NUMBERS = dict([("ManyPVs", 99), ("MissingPV", 99)] +
                [(name, 100) for name in ("NoLabel", "ManyLabels", "BadLabel", "BadArea", "NoVolumeGroup", "BadText",
-                                         "NotAnSR", "WrongPV")] +
+                                         "NotAnSR", "WrongPV", "AreasDiffer")] +
                [(name, 181) for name in ("NoMGT", "BadMGT", "BadName", "OldMGT", "NewMGT", "ThinDaemon", "WrongSRUuid", "DuplicateVDI")])
 
 

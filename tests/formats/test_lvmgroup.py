@@ -204,6 +204,38 @@ def test_volume_group_without_volumes():
     assert lvmgroup.VolumeGroup(GOOD[:start] + GOOD[end:]).order == []
 
 
+def test_a_pv_that_vgexport_marked():
+    assert lvmgroup.VolumeGroup(changed('["ALLOCATABLE"]', '["ALLOCATABLE", "EXPORTED"]')).exported
+
+
+def test_the_system_id_of_the_host_that_wrote_it():
+    """Every LVM since 2.02.117 writes it when the host has one, whoever owns the VG."""
+    string = GOOD.replace('description =', 'creation_host_system_id = "host7"\ndescription =')
+    assert lvmgroup.VolumeGroup(string).seqno == 7
+
+
+SETTINGS = [
+    ('status = ["RESIZEABLE", "READ"', 'status = ["CLUSTERED", "RESIZEABLE", "READ"', 'vgchange -cn VG'),
+    ('flags = []', 'flags = ["NOAUTOACTIVATE"]', 'vgchange --setautoactivation y VG'),
+    ('flags = []', 'flags = ["WRITE_LOCKED"]', 'vgchange --systemid "" VG'),
+    ('format =', 'system_id = "host7"\nformat =', 'vgchange --systemid "" VG'),
+    ('format =', 'lock_type = "dlm"\nformat =', 'vgchange --lock-type none VG'),
+    ('format =', 'profile = "x"\nformat =', 'vgchange --detachprofile VG'),
+    ('format =', 'pr = [ "require" ]\nformat =', 'vgchange --setpersist n VG'),
+    ('flags = []\ncreation_time', 'flags = ["NOAUTOACTIVATE"]\ncreation_time', 'lvchange --setautoactivation y VG/MGT'),
+    ('flags = []\ncreation_time', 'flags = ["ACTIVATION_SKIP"]\ncreation_time', 'lvchange -kn VG/MGT'),
+    ('"READ", "WRITE", "VISIBLE"', '"READ", "WRITE", "FIXED_MINOR", "VISIBLE"', 'lvchange -Mn VG/MGT'),
+    ('"READ", "WRITE", "VISIBLE"', '"READ", "WRITE", "VISIBLE", "PVMOVE", "LOCKED"', 'pvmove --abort'),
+]
+
+
+@pytest.mark.parametrize('old, new, command', SETTINGS)
+def test_a_setting_is_refused_with_the_command_that_undoes_it(old, new, command):
+    with pytest.raises(errors.LvmSetting) as caught:
+        lvmgroup.VolumeGroup(changed(old, new))
+    assert '(%s)' % command in str(caught.value) and 'Somebody else' not in str(caught.value)
+
+
 def test_exported_and_pv_hint():
     vg = lvmgroup.VolumeGroup(changed('"WRITE"]', '"WRITE", "EXPORTED"]'))
     assert vg.exported
@@ -223,11 +255,11 @@ REFUSED = [
     (errors.NotAnSR, 'XSLocalEXT', 'name', [('VG_XenStorage', 'XSLocalEXT')]),
     (errors.NotAnSR, VG.upper(), 'upper case', [(VG, VG.upper())]),
     (errors.NotAnSR, VG + '0', 'longer name', [(VG, VG + '0')]),
-    (errors.ForeignField, 'host7', 'system_id', [('format =', 'system_id = "host7"\nformat =')]),
-    (errors.ForeignField, 'sanlock', 'lock_type', [('format =', 'lock_type = "sanlock"\nformat =')]),
-    (errors.ForeignField, 'lock_args', 'lock_args', [('format =', 'lock_args = "1.0.0:x"\nformat =')]),
+    (errors.LvmSetting, 'host7', 'system_id', [('format =', 'system_id = "host7"\nformat =')]),
+    (errors.LvmSetting, 'sanlock', 'lock_type', [('format =', 'lock_type = "sanlock"\nformat =')]),
+    (errors.LvmSetting, 'lock_args', 'lock_args', [('format =', 'lock_args = "1.0.0:x"\nformat =')]),
     (errors.ForeignField, 'lvm1', 'format', [('"lvm2"', '"lvm1"')]),
-    (errors.ForeignField, 'CLUSTERED', 'clustered', [('"RESIZEABLE"', '"RESIZEABLE", "CLUSTERED"')]),
+    (errors.LvmSetting, 'CLUSTERED', 'clustered', [('"RESIZEABLE"', '"RESIZEABLE", "CLUSTERED"')]),
     (errors.ForeignField, 'PARTIAL', 'partial', [('"RESIZEABLE"', '"RESIZEABLE", "PARTIAL"')]),
     (errors.ForeignField, 'SHARED', 'VG flag', [('flags = []', 'flags = ["SHARED"]')]),
     (errors.ForeignField, 'historical_logical_volumes', 'unknown section',
@@ -249,7 +281,6 @@ REFUSED = [
     (errors.ManyPVs, 'dpv111', 'two PVs', [('physical_volumes {\n', 'physical_volumes {\n' + SECOND_PV)]),
     (errors.MissingPV, 'dpv000', 'PV missing',
      [('status = ["ALLOCATABLE"]\nflags = []', 'status = ["ALLOCATABLE"]\nflags = ["MISSING"]')]),
-    (errors.ForeignField, 'EXPORTED', 'PV exported', [('["ALLOCATABLE"]', '["ALLOCATABLE", "EXPORTED"]')]),
     (errors.ForeignField, 'surprise', 'unknown in PV', [('pe_count = 90', 'pe_count = 90\nsurprise { }')]),
     (errors.BadText, 'id', 'PV id', [('dpv000-0000-0000-0000-0000-0000-000002', 'x')]),
     (errors.BadText, 'pe_start', 'no pe_start', [('pe_start = 22528\n', '')]),
@@ -260,10 +291,10 @@ REFUSED = [
     (errors.BadText, 'name ' + 'x' * 128, 'long LV name', [('MGT {', 'x' * 128 + ' {')]),
     (errors.BadText, 'same id', 'twin ids', [('dlv000-0000-0000-0000-0000-0000-000004', 'dmgt00-0000-0000-0000-0000-0000-000003')]),
     (errors.BadText, 'LV MGT', 'LV id', [('dmgt00-0000-0000-0000-0000-0000-000003', 'x' * 38)]),
-    (errors.ForeignField, 'LOCKED', 'LV status', [('"READ", "WRITE", "VISIBLE"', '"READ", "WRITE", "VISIBLE", "LOCKED"')]),
-    (errors.ForeignField, 'NOAUTOACTIVATE', 'LV flag', [('flags = []\ncreation_time', 'flags = ["NOAUTOACTIVATE"]\ncreation_time')]),
-    (errors.ForeignField, 'profile', 'LV field', [('creation_time = 1580212800\ncreation_host', 'profile = "x"\ncreation_host')]),
-    (errors.ForeignField, 'lock_args', 'LV lock', [('creation_time = 1580212800\ncreation_host', 'lock_args = "dlm"\ncreation_host')]),
+    (errors.LvmSetting, 'LOCKED', 'LV status', [('"READ", "WRITE", "VISIBLE"', '"READ", "WRITE", "VISIBLE", "LOCKED"')]),
+    (errors.LvmSetting, 'NOAUTOACTIVATE', 'LV flag', [('flags = []\ncreation_time', 'flags = ["NOAUTOACTIVATE"]\ncreation_time')]),
+    (errors.LvmSetting, 'profile', 'LV field', [('creation_time = 1580212800\ncreation_host', 'profile = "x"\ncreation_host')]),
+    (errors.LvmSetting, 'lock_args', 'LV lock', [('creation_time = 1580212800\ncreation_host', 'lock_args = "dlm"\ncreation_host')]),
     (errors.UnknownSegment, 'thin-pool', 'thin pool', [('type = "striped"', 'type = "thin-pool"')]),
     (errors.UnknownSegment, 'mirror', 'mirror', [('type = "striped"', 'type = "mirror"')]),
     (errors.UnknownSegment, 'MGT', 'snapshot', [('type = "striped"', 'type = "snapshot"\nchunk_size = 8')]),
@@ -319,12 +350,13 @@ def test_every_refused_text_is_otherwise_one_that_lvhd_reads():
 OLD, NEW = '0b9c1b5e-9a51-4dd8-8a3c-2f1c8a8f6a01', 'ffffffff-ffff-4fff-8fff-ffffffffff01'
 OLD_VDI, NEW_VDI = '1b9c1b5e-9a51-4dd8-8a3c-2f1c8a8f6a02', 'ffffffff-ffff-4fff-8fff-ffffffffff02'
 UUIDS = {OLD: NEW, OLD_VDI: NEW_VDI}
+IDS = lvmgroup.new_ids(lvmgroup.VolumeGroup(GOOD))
 
 
 def test_rewrite_changes_exactly_the_identity():
-    staged, final = lvmgroup.rewrite(lvmgroup.VolumeGroup(GOOD), OTHER_ID, UUIDS, {}, 'why')
+    staged, final = lvmgroup.rewrite(lvmgroup.VolumeGroup(GOOD), IDS, UUIDS, {}, 'why')
     ids = re.findall('id = "(.*?)"', final)
-    assert ids[1] == OTHER_ID
+    assert ids == [IDS[old] for old in re.findall('id = "(.*?)"', GOOD)]
     assert len(set(ids)) == 4
     for new in ids:
         assert identity.LVM_ID.match(new) and new not in GOOD
@@ -340,7 +372,7 @@ def test_rewrite_changes_exactly_the_identity():
 
 
 def test_staged_and_final_text_are_understood():
-    staged, final = lvmgroup.rewrite(lvmgroup.VolumeGroup(GOOD), OTHER_ID, UUIDS, {}, '')
+    staged, final = lvmgroup.rewrite(lvmgroup.VolumeGroup(GOOD), IDS, UUIDS, {}, '')
     locked, done = lvmgroup.VolumeGroup(staged), lvmgroup.VolumeGroup(final)
     assert (locked.exported, locked.seqno, done.exported, done.seqno) == (True, 8, False, 9)
     assert locked.sr_uuid == done.sr_uuid == NEW
@@ -352,23 +384,39 @@ def test_staged_and_final_text_are_understood():
 def test_dropped_volumes_are_left_out_and_tags_are_substituted():
     string = changed('["hidden"]', '["hidden", "of-%s", "plain", "other-%s"]' % (OLD_VDI, NEW))
     string = string.replace('seqno = 7', 'seqno = 7\ntags = ["pool-%s"]' % OLD)
-    staged, _ = lvmgroup.rewrite(lvmgroup.VolumeGroup(string), OTHER_ID, UUIDS, {}, '')
+    staged, _ = lvmgroup.rewrite(lvmgroup.VolumeGroup(string), IDS, UUIDS, {}, '')
     vg = lvmgroup.VolumeGroup(staged)
     assert vg.lvs['LV-' + NEW_VDI].tags == ['hidden', 'of-' + NEW_VDI, 'plain', 'other-' + NEW]
     assert vg.section.strings('tags') == ['pool-' + NEW]
-    staged, final = lvmgroup.rewrite(lvmgroup.VolumeGroup(string), OTHER_ID, UUIDS, {LV: 'why'}, '')
+    staged, final = lvmgroup.rewrite(lvmgroup.VolumeGroup(string), IDS, UUIDS, {LV: 'why'}, '')
     assert sorted(lvmgroup.VolumeGroup(final).lvs) == ['MGT']
     assert OLD_VDI not in final and NEW_VDI not in final
 
 
+def test_tags_of_inventory_systems():
+    """uuids and LVM ids in tags of the VG, the PV and LVs, also as device-mapper has them; and in the PV's device."""
+    pv, lv = 'dpv000-0000-0000-0000-0000-0000-000002', 'dlv000-0000-0000-0000-0000-0000-000004'
+    string = changed('seqno = 7', 'seqno = 7\ntags = ["pv.%s", "%s", "xx%s"]' % (pv, VG.replace('-', '--'), OLD))
+    string = string.replace('["hidden"]', '["lv_%s.", "id--%s"]' % (lv, lv.replace('-', '--')))
+    string = string.replace('/dev/disk/by-scsid/3600/sda', '/dev/disk/by-id/lvm-pv-uuid-' + pv)
+    vg = lvmgroup.VolumeGroup(string)
+    _, final = lvmgroup.rewrite(vg, IDS, UUIDS, {}, '')
+    found = lvmgroup.VolumeGroup(final)
+    assert found.section.strings('tags') == ['pv.' + IDS[pv], 'VG_XenStorage--' + NEW.replace('-', '--'), 'xx' + NEW]
+    assert found.lvs['LV-' + NEW_VDI].tags == ['lv_%s.' % IDS[lv], 'id--' + IDS[lv].replace('-', '--')]
+    assert found.pv_device.endswith(found.pv_id)
+    for old in list(IDS) + list(UUIDS):
+        assert old not in final and old.replace('-', '--') not in final
+
+
 def test_a_text_without_description_gets_none():
     vg = lvmgroup.VolumeGroup(changed('description = ""\n', ''))
-    assert 'description' not in lvmgroup.rewrite(vg, OTHER_ID, UUIDS, {}, 'why')[1]
+    assert 'description' not in lvmgroup.rewrite(vg, IDS, UUIDS, {}, 'why')[1]
 
 
 def test_a_status_that_is_no_list_and_a_flag_of_old_texts():
     vg = lvmgroup.VolumeGroup(changed('status = ["RESIZEABLE", "READ", "WRITE"]', 'status = "RESIZEABLE"'))
-    staged, final = lvmgroup.rewrite(vg, OTHER_ID, UUIDS, {}, '')
+    staged, final = lvmgroup.rewrite(vg, IDS, UUIDS, {}, '')
     assert 'status = ["RESIZEABLE", "EXPORTED"]' in staged
     assert 'status = ["RESIZEABLE"]' in final
 
@@ -376,13 +424,13 @@ def test_a_status_that_is_no_list_and_a_flag_of_old_texts():
 def test_a_group_without_status_is_refused():
     vg = lvmgroup.VolumeGroup(changed('status = ["RESIZEABLE", "READ", "WRITE"]\n', ''))
     with pytest.raises(errors.BadText):
-        lvmgroup.rewrite(vg, OTHER_ID, UUIDS, {}, '')
+        lvmgroup.rewrite(vg, IDS, UUIDS, {}, '')
 
 
 def test_rewritten_texts_of_every_lvm_keep_their_form(shape):
     """Line by line: what is not an identity stays as the LVM that wrote it has it, comments and indentation included."""
     vg, _ = group(shape.path)
-    _, final = lvmgroup.rewrite(vg, OTHER_ID, {vg.sr_uuid: NEW}, {}, 'why')
+    _, final = lvmgroup.rewrite(vg, lvmgroup.new_ids(vg), {vg.sr_uuid: NEW}, {}, 'why')
     before, after = vg.text.split('\n'), final.split('\n')
     assert len(before) == len(after)
     for one, other in zip(before, after):
@@ -407,6 +455,7 @@ def test_rewritten_texts_of_every_lvm_keep_their_form(shape):
     ('/dev/mapper/3600140500000000a1', '3600140500000000a1'),
     ('/dev/mapper/mpatha', ''),
     ('/dev/sda', ''),
+    ('/dev/disk/by-scsid/SATA_a+b=c#d@e(f)/sda', 'SATA_a+b=c#d@e(f)'),
     ('/dev/disk/by-scsid/', ''),
     ('/dev/disk/by-scsid/a/b/c', ''),
     ('/dev/disk/by-path/ip-1.2.3.4', ''),

@@ -104,6 +104,33 @@ def test_switched_label_differs_in_nothing_else(extension):
         assert again.switched(old.pv_uuid, old.area) == old.raw
 
 
+@pytest.mark.parametrize('extension', [None, 1, 2])
+def test_switched_label_of_two_areas_has_one(extension):
+    """pvcreate --pvmetadatacopies 2"""
+    sr = shapes.one(extension=extension)
+    head = label_of(sr)
+    tail = bytes(head[SECTOR + 120:2 * SECTOR - 16])
+    head[SECTOR + 120:2 * SECTOR] = struct.pack('<QQ', 1 << 30, 1 << 20) + tail
+    head[SECTOR:2 * SECTOR] = sealed(head[SECTOR:2 * SECTOR])
+    old = lvmlabel.find_label(bytes(head))
+    assert (old.area, old.spare) == ((sr.area_offset, sr.area_size), [(1 << 30, 1 << 20)])
+    switched = old.switched(old.pv_uuid, (1 << 20, 8192))
+    one = lvmlabel.find_label(bytes(label_of(sr))).switched(old.pv_uuid, (1 << 20, 8192))
+    assert switched == one and len(switched) == SECTOR
+
+
+def test_a_second_area_that_says_something_else(unpacked):
+    whole = metadata_of(unpacked['one'])
+    live = lvmlabel.Area(whole, *lvmlabel.find_label(whole.data[:4096]).area)
+    for text, differs in ((live.text, False), (live.text.replace('seqno', 'seqNo'), True)):
+        data = damage.read(unpacked['one'], 0, MIB) + lvmlabel.render_area(MIB, 1 << 16, text).ljust(1 << 16, b'\0')
+        if differs:
+            with pytest.raises(errors.AreasDiffer):
+                lvmlabel.check_spare(Memory(data), (MIB, 1 << 16), live)
+        else:
+            lvmlabel.check_spare(Memory(data), (MIB, 1 << 16), live)
+
+
 def test_switched_label_keeps_bootloader_areas_and_a_later_extension():
     for version, expected in ((1, (2, 1)), (2, (2, 1)), (3, (3, 0))):
         head = label_of(shapes.one(extension=2))
@@ -160,7 +187,7 @@ def test_label_with_a_wrong_checksum(edit, said):
     (damage.put(24, b'LVM1 001'), 'LVM1 001'),
     (damage.put(24, b'\xff\0\r\n    '), 'type'),
     (damage.put(20, struct.pack('<I', 40)), 'offset 40'),
-    (damage.put(104, AREAS), '2 metadata areas'),
+    (damage.put(104, AREAS[:16] + AREAS), '3 metadata areas'),
     (damage.put(104, b'\0' * 32), '0 metadata areas'),
     (damage.put(72, struct.pack('<QQ', 1 << 20, 0) + AREAS), '3 data areas'),
     (damage.put(72, b'\0' * 16 + AREAS), '0 data areas'),

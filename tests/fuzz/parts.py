@@ -46,7 +46,7 @@ def metadata_text(target, choices):
 
     def read():
         vg = lvmgroup.VolumeGroup(string)
-        staged, final = lvmgroup.rewrite(vg, str("AAAAAA-aaaa-bbbb-cccc-dddd-eeee-ffffff"), UUIDS, {}, str("x"))
+        staged, final = lvmgroup.rewrite(vg, lvmgroup.new_ids(vg), UUIDS, {}, str("x"))
         assert lvmgroup.VolumeGroup(staged).exported and not lvmgroup.VolumeGroup(final).exported
         for lv in vg.order:
             for offset, length in vg.runs(lv, 0, vg.lv_size(lv)):

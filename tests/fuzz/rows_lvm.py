@@ -6,7 +6,7 @@ import struct
 
 from fuzz import luns
 from fuzz.edit import put
-from fuzz.rows import NEW, NEW_CLONE, UNKNOWN_OWNER, Table
+from fuzz.rows import NEW, NEW_CLONE, UNKNOWN_OWNER, Table, advice
 from lvhd.lvmdisk import area_header, crc, label_sector
 from lvhd.model import SECTOR, Volume
 
@@ -20,6 +20,7 @@ LABEL = "the LVM label is not understood: %s. " + NEW_CLONE + "."
 AREA = "the LVM metadata area at offset %s is not understood: %s. " + NEW_CLONE + "."
 TEXT = "the LVM metadata text is not understood: %s. " + NEW_CLONE + "."
 EXTENTS = "the extents of LV %s are not understood: %s. " + NEW_CLONE + "."
+SETTING = "%s has %s = %s, which an SR does not have. " + advice("LvmSetting").replace("%(command)s", "%s") + "."
 FOREIGN = "%s has %s = %s, which an SR does not have. " + UNKNOWN_OWNER + "."
 SEGMENT = ("the LV {disk} has a segment of type %s; only linear LVs are supported. Remove the LV from the original, or make it linear, "
            "and clone again.")
@@ -76,7 +77,7 @@ def the_pre_committed_text_alone(lun):
     lun.area(change)
 
 
-@refused(2, "BadLabel", LABEL % "0 metadata areas; one is expected")
+@refused(2, "BadLabel", LABEL % "0 metadata areas; one or two are expected")
 def pv_without_metadata_area(lun):
     lun.label(lambda raw: put(raw, 104, "<QQ", 0, 0))
 
@@ -138,27 +139,36 @@ def vg_is_partial(lun):
     lun.text('"WRITE"]', '"WRITE", "PARTIAL"]')
 
 
-@refused(6, "Exported", "the VG {vg} is exported. Somebody ran vgexport on it; run vgimport on the original and make a new clone.")
+EXPORTED = "the VG {vg} is exported. Somebody ran vgexport on it: run vgimport {vg} on the original, and make a new clone."
+
+
+@refused(6, "Exported", EXPORTED)
 def exported(lun):
     lun.text('"WRITE"]', '"WRITE", "EXPORTED"]')
 
 
-@refused(7, "ForeignField", FOREIGN % ("the VG", "status", "CLUSTERED"))
+@refused(6, "Exported", EXPORTED)
+def exported_as_vgexport_does_it(lun):
+    lun.text('"WRITE"]', '"WRITE", "EXPORTED"]')
+    lun.text('"ALLOCATABLE"]', '"ALLOCATABLE", "EXPORTED"]')
+
+
+@refused(7, "LvmSetting", SETTING % ("the VG", "status", "CLUSTERED", "vgchange -cn VG"))
 def clustered(lun):
     lun.text('"WRITE"]', '"WRITE", "CLUSTERED"]')
 
 
-@refused(7, "ForeignField", FOREIGN % ("the VG", "lock_type", "sanlock"))
+@refused(7, "LvmSetting", SETTING % ("the VG", "lock_type", "sanlock", "vgchange --lock-type none VG"))
 def lock_type(lun):
     lun.text("max_lv = 0", 'lock_type = "sanlock"\nmax_lv = 0')
 
 
-@refused(7, "ForeignField", FOREIGN % ("the VG", "lock_args", "1.0.0:lvmlock"))
+@refused(7, "LvmSetting", SETTING % ("the VG", "lock_args", "1.0.0:lvmlock", "vgchange --lock-type none VG"))
 def lock_args(lun):
     lun.text("max_lv = 0", 'lock_args = "1.0.0:lvmlock"\nmax_lv = 0')
 
 
-@refused(7, "ForeignField", FOREIGN % ("the VG", "system_id", "otherhost"))
+@refused(7, "LvmSetting", SETTING % ("the VG", "system_id", "otherhost", "vgchange --systemid \"\" VG"))
 def system_id(lun):
     lun.text("max_lv = 0", 'system_id = "otherhost"\nmax_lv = 0')
 
@@ -201,7 +211,7 @@ def two_stripes(lun):
     lun.lv(lun.sr.named["disk"].volume.name, "stripe_count = 1", "stripe_count = 2")
 
 
-@refused(8, "ForeignField", FOREIGN % ("the LV {disk}", "status", "PVMOVE"))
+@refused(8, "LvmSetting", SETTING % ("the LV {disk}", "status", "PVMOVE", "pvmove --abort"))
 def pvmove(lun):
     lun.lv(lun.sr.named["disk"].volume.name, '"VISIBLE"]', '"VISIBLE", "PVMOVE"]')
 
@@ -212,7 +222,7 @@ def invisible_lv(lun):
     lun.lv(lun.sr.named["disk"].volume.name, ', "VISIBLE"]', "]")
 
 
-@refused(8, "ForeignField", FOREIGN % ("the LV {disk}", "flags", "LOCKED"))
+@refused(8, "LvmSetting", SETTING % ("the LV {disk}", "flags", "LOCKED", "pvmove --abort"))
 def flags_of_an_lv(lun):
     lun.lv(lun.sr.named["disk"].volume.name, "flags = []", 'flags = ["LOCKED"]')
 
@@ -295,12 +305,39 @@ def odd_pv_uuid(lun):
     lun.label(lambda raw: put(raw, 32, "<32s", b"\x1b]0;rm -rf\x07" + b"a" * 21))
 
 
-@refused(NEW, "BadLabel", LABEL % "2 metadata areas; one is expected")
-def two_metadata_areas(lun):
-    """pvcreate --metadatacopies 2: a second copy at the end of the PV."""
+def _second_area(lun, header):
+    """As pvcreate --pvmetadatacopies 2 makes it: at the end of the PV."""
     end = lun.sr.pv_size - 65536
-    lun.medium.write(end, area_header(end, 65536, []))
+    lun.medium.write(end, header(end))
     lun.label(lambda raw: put(raw, 104, "<QQQQQQ", 4096, lun.sr.area_size, end, 65536, 0, 0))
+
+
+@refused(NEW, "AreasDiffer", "the second LVM metadata area, at offset 4718592, does not say what the first one says. " +
+         advice("AreasDiffer") + ".", model=lambda: luns.plain(slack=65536))
+def two_metadata_areas_that_differ(lun):
+    _second_area(lun, lambda end: area_header(end, 65536, []))
+
+
+@refused(NEW, "BadLabel", LABEL % "3 metadata areas; one or two are expected")
+def three_metadata_areas(lun):
+    lun.label(lambda raw: put(raw, 104, "<8Q", 4096, lun.sr.area_size, 1 << 30, 65536, 1 << 31, 65536, 0, 0))
+
+
+def _with_one_area(lun, before):
+    assert lun.medium.read(512 + 120, 16) == b"\0" * 16
+
+
+@accepted(NEW, [], model=lambda: luns.plain(slack=65536), after=_with_one_area)
+def two_metadata_areas(lun):
+    data = lun.read_text().rstrip(b"\0") + b"\0"
+    _second_area(lun, lambda end: area_header(end, 65536, [(512, len(data), crc(data))]) + data)
+
+
+@accepted(NEW, [], model=lambda: luns.plain(slack=65536), after=_with_one_area)
+def a_metadata_area_that_is_ignored(lun):
+    header = bytearray(512)
+    header[60] = 1
+    _second_area(lun, lambda end: bytes(header))
 
 
 @refused(NEW, "BadLabel", LABEL % "a list of areas has no end")
@@ -488,7 +525,7 @@ def unknown_field_of_the_pv(lun):
     lun.text("pe_start = ", "ignored = 1\npe_start = ")
 
 
-@refused(NEW, "ForeignField", FOREIGN % ("the LV {disk}", "profile", "thin-performance"))
+@refused(NEW, "LvmSetting", SETTING % ("the LV {disk}", "profile", "thin-performance", "lvchange --detachprofile VG/{disk}"))
 def unknown_field_of_an_lv(lun):
     lun.lv(lun.sr.named["disk"].volume.name, "segment_count", 'profile = "thin-performance"\nsegment_count')
 

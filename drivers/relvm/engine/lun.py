@@ -90,6 +90,8 @@ class Placement(object):
         self.area = lvmlabel.Area(device, offset, size)
         if self.area.empty:
             raise errors.NoVolumeGroup(pv=self.label.pv_uuid, though={True: ', though its label says so', False: ''}[self.label.used])
+        for place in self.label.spare:
+            lvmlabel.check_spare(device, place, self.area)
         if self.area.text.find('\0') != len(self.area.text) - 1:
             raise errors.BadText(what='it does not end in one NUL')
 

@@ -23,7 +23,7 @@ class Plan(object):
     uuids         {old uuid: new uuid} of the SR and of everything that MGT or an LV name mentions
     kept          [lun.Vdi], dropped [(lun.Vdi, why)], removed [(LV name, why)] for LVs that are no VDI
     report        [sentence]
-    pv_uuid       the new PV UUID, no dashes
+    ids           {old LVM id: new one}, with dashes; pv_uuid  the new PV UUID, no dashes
     staged        (offset, size) of the staged metadata area; staged_text, final_text
     runs          [(offset on the LUN, bytes)] for MGT and the headers of images
     log           redolog.Log; log_bytes what is written; log_runs where [(offset, length)]
@@ -117,9 +117,9 @@ class Plan(object):
         lun = self.lun
         leave_out = dict([(vdi.lv.name, why) for vdi, why in self.dropped])
         leave_out.update(dict(self.removed))
-        pv_id = identity.new_lvm_id()
-        self.pv_uuid = pv_id.replace('-', '')
-        self.staged_text, self.final_text = lvmgroup.rewrite(lun.vg, pv_id, self.uuids, leave_out, DESCRIPTION)
+        self.ids = lvmgroup.new_ids(lun.vg)
+        self.pv_uuid = self.ids[lun.vg.pv_id].replace('-', '')
+        self.staged_text, self.final_text = lvmgroup.rewrite(lun.vg, self.ids, self.uuids, leave_out, DESCRIPTION)
         reserved = lvmlabel.AREA_HEADER + len(self.final_text)
         if reserved > lun.area.size:
             raise errors.NoRoomInRing(needed=reserved, free=lun.area.size)

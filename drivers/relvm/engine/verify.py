@@ -123,8 +123,8 @@ def deviations(lun, plan):
         found.append('there are %d VDIs, %d were kept' % (len(lun.vdis), len(kept)))
         return found
     for uuid, vdi in kept.items():
-        before = _properties(vdi, old.vg, plan.uuids)
-        after = _properties(lun.vdis[uuid], lun.vg, {})
+        before = _properties(vdi, old.vg, plan.uuids, plan.ids)
+        after = _properties(lun.vdis[uuid], lun.vg, {}, {})
         if before != after:
             for what, was, now in zip(PROPERTIES, before, after):
                 if was != now:
@@ -132,9 +132,9 @@ def deviations(lun, plan):
     return found
 
 
-def _properties(vdi, vg, uuids):
-    """What a resign does not change about a VDI, but for the uuids in it."""
-    return (vdi.lv.segments, vdi.lv.writable, [identity.substitute(tag, uuids) for tag in vdi.lv.tags], vdi.hidden, vdi.size(vg),
+def _properties(vdi, vg, uuids, ids):
+    """What a resign does not change about a VDI, but for the uuids and LVM ids in it."""
+    return (vdi.lv.segments, vdi.lv.writable, [identity.renamed(tag, uuids, ids) for tag in vdi.lv.tags], vdi.hidden, vdi.size(vg),
             _name(vdi), _parent(vdi, uuids))
 
 

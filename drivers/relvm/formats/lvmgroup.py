@@ -19,11 +19,11 @@ EXPORTED = 'EXPORTED'
 
 _VG_NAME = re.compile(VG_PREFIX + identity.UUID.pattern + r'\Z')
 _LV_NAME = re.compile(r'[A-Za-z0-9_.+][A-Za-z0-9_.+-]{0,126}\Z')
-# As udev's links have them
-_SCSI_ID = '([A-Za-z0-9_:-][A-Za-z0-9_.:-]*)'
+# As udev's links have them: sm replaces white space only
+_SCSI_ID = '([!--0-~][!-.0-~]*)'
 
 # What an SR's metadata may hold. Anything else is somebody else's, or of an LVM that came after us.
-_ROOT_KEYS = frozenset(('contents', 'version', 'description', 'creation_host', 'creation_time'))
+_ROOT_KEYS = frozenset(('contents', 'version', 'description', 'creation_host', 'creation_host_system_id', 'creation_time'))
 _VG_KEYS = frozenset(('id', 'seqno', 'format', 'status', 'flags', 'tags', 'extent_size', 'max_lv', 'max_pv', 'metadata_copies',
                       'allocation_policy', 'physical_volumes', 'logical_volumes'))
 _PV_KEYS = frozenset(('id', 'device', 'device_id', 'device_id_type', 'status', 'flags', 'tags', 'dev_size', 'pe_start', 'pe_count',
@@ -32,7 +32,16 @@ _LV_KEYS = frozenset(('id', 'status', 'flags', 'tags', 'creation_time', 'creatio
                       'segment_count'))
 _SEGMENT_KEYS = frozenset(('start_extent', 'extent_count', 'type', 'stripe_count', 'stripe_size', 'stripes', 'tags'))
 _VG_STATUS = ('RESIZEABLE', 'READ', 'WRITE', EXPORTED)
-_PV_STATUS = ('ALLOCATABLE',)
+_PV_STATUS = ('ALLOCATABLE', EXPORTED)
+# What an administrator's LVM command adds, and the command that takes it back; %s is the VG or LV
+_SETTINGS = {
+    'system_id': 'vgchange --systemid "" %s', 'WRITE_LOCKED': 'vgchange --systemid "" %s', 'CLUSTERED': 'vgchange -cn %s',
+    'lock_type': 'vgchange --lock-type none %s', 'lock_args': 'vgchange --lock-type none %s', 'pr': 'vgchange --setpersist n %s',
+    'PVMOVE': 'pvmove --abort', 'LOCKED': 'pvmove --abort'}
+_VG_SETTINGS = {'NOAUTOACTIVATE': 'vgchange --setautoactivation y %s', 'profile': 'vgchange --detachprofile %s'}
+_LV_SETTINGS = {
+    'NOAUTOACTIVATE': 'lvchange --setautoactivation y %s', 'profile': 'lvchange --detachprofile %s', 'ACTIVATION_SKIP': 'lvchange -kn %s',
+    'FIXED_MINOR': 'lvchange -Mn %s', 'major': 'lvchange -Mn %s', 'minor': 'lvchange -Mn %s'}
 _PV_MISSING = 'MISSING'
 _LV_STATUS = ('READ', 'WRITE', 'VISIBLE')
 _LV_NEEDS = ('READ', 'VISIBLE')
@@ -112,7 +121,7 @@ class VolumeGroup(object):
         for name in ('system_id', 'lock_type', 'lock_args'):
             entry = section.value(name)
             if entry is not None and entry.data not in ('', 'none'):
-                raise errors.ForeignField(place=place, field=name, value=entry.data)
+                _foreign(place, name, entry.data)
         _check_keys(section, place, _VG_KEYS.union(('system_id', 'lock_type', 'lock_args')))
         self.id = _lvm_id(section, place)
         self.seqno = section.number('seqno')
@@ -148,7 +157,9 @@ class VolumeGroup(object):
         self.pv = pv = pvs[0]
         place = 'the PV'
         _check_keys(pv, place, _PV_KEYS)
-        _check_status(pv, place, _PV_STATUS, ())
+        if EXPORTED in _check_status(pv, place, _PV_STATUS, ()):
+            # vgexport says it of both; what a resign locks, of the VG alone
+            self.exported = True
         if pv.value('status') is None:
             raise errors.BadText(what='the PV has no status')
         self.pv_id = _lvm_id(pv, place)
@@ -224,43 +235,64 @@ def _check_keys(section, place, allowed, numbered=None):
         value = 'a section'
         if isinstance(section.entries[name], lvmtext.Value):
             value = section.entries[name].data
-        raise errors.ForeignField(place=place, field=name, value=value)
+        _foreign(place, name, value)
+
+
+def _foreign(place, field, value, word=None):
+    """Refuses a field: with the command that undoes it, where it is a known setting of LVM. word: the flag of a list of flags."""
+    word = word or field
+    commands = dict(_SETTINGS)
+    what = 'VG'
+    if place.startswith('the LV '):
+        commands.update(_LV_SETTINGS)
+        what = 'VG/%s' % place[7:]
+    elif place == 'the VG':
+        commands.update(_VG_SETTINGS)
+    if word not in commands:
+        raise errors.ForeignField(place=place, field=field, value=value)
+    command = commands[word]
+    if '%s' in command:
+        if command.startswith('vg'):
+            what = 'VG'
+        command = command % what
+    raise errors.LvmSetting(place=place, field=field, value=value, command=command)
 
 
 def _check_status(section, place, allowed, needed):
     status = section.strings('status')
     for name in status:
         if name not in allowed:
-            raise errors.ForeignField(place=place, field='status', value=name)
+            _foreign(place, 'status', name, name)
     for name in needed:
         if name not in status:
             raise errors.ForeignField(place=place, field='status', value='%s, but not %s' % (', '.join(status), name))
     flags = section.strings('flags')
     if flags:
-        raise errors.ForeignField(place=place, field='flags', value=', '.join(flags))
+        _foreign(place, 'flags', ', '.join(flags), flags[0])
     return status
 
 
-def rewrite(vg, new_pv_id, uuids, dropped, description):
+def new_ids(vg):
+    """{LVM id: new random one}, with dashes, of the VG, its PV and every LV."""
+    return dict([(old, identity.new_lvm_id()) for old in [vg.id, vg.pv_id] + [lv.id for lv in vg.order]])
+
+
+def rewrite(vg, ids, uuids, dropped, description):
     """The metadata text with a new identity: (staged text, final text), native str with the final NUL.
 
     vg           VolumeGroup to start from
-    new_pv_id    LVM id with dashes
-    uuids        {old uuid: new uuid} of the SR and every VDI; replaced wherever they stand (names, tags)
+    ids          {old LVM id: new one}, what new_ids() returns
+    uuids        {old uuid: new uuid} of the SR and every VDI. Both are replaced wherever they stand: names, tags, the PV's device
     dropped      {LV name: anything} of LVs to leave out
     description  what the text says of its origin; the old one names old LVs
 
     The staged text is EXPORTED, so that no LVM activates or changes it; the final one is not and is one seqno ahead.
     """
-    ids = [(vg.section, identity.new_lvm_id()), (vg.pv, new_pv_id)]
-    ids.extend([(lv.section, identity.new_lvm_id()) for lv in vg.order if lv.name not in dropped])
-    # uuids are replaced by others of the same length: every place in the text remains what it was
-    base = identity.substitute(vg.text, uuids)
+    # they are replaced by others of the same length: every place in the text remains what it was
+    base = identity.renamed(vg.text, uuids, ids)
     texts = []
     for seqno, exported in ((vg.seqno + 1, True), (vg.seqno + 2, False)):
         edits = lvmtext.Edits()
-        for section, new in ids:
-            _set_string(edits, section, 'id', new)
         for lv in vg.order:
             if lv.name in dropped:
                 edits.remove(lv.section)

@@ -78,6 +78,8 @@ EXTENSION_USED = 1
 INITIAL_CRC = 0xf597a6cf
 ALIGNMENT = 4096
 MAX_AREA = 1 << 30
+MAX_AREAS = 2
+IGNORED = 1
 # An SR's text of 12,000 LVs. Three texts have to fit the 10 MiB that sm gives the area, and reading costs memory
 MAX_TEXT = 1 << 22
 
@@ -95,7 +97,7 @@ class Label(object):
     pv_uuid      str of 32 characters
     device_size  bytes
     data_area    (offset, size)
-    area         (offset, size) of the only metadata area
+    area         (offset, size) of the metadata area; spare  those of further ones, which pvcreate --pvmetadatacopies 2 makes
     used         the extension says that the PV belongs to a VG
     """
 
@@ -119,12 +121,13 @@ class Label(object):
         areas, self._extension_at = self._areas(position)
         if len(data_areas) != 1:
             raise errors.BadLabel(what='%d data areas' % len(data_areas))
-        if len(areas) != 1:
-            raise errors.BadLabel(what='%d metadata areas; one is expected' % len(areas))
+        if not 1 <= len(areas) <= MAX_AREAS:
+            raise errors.BadLabel(what='%d metadata areas; one or two are expected' % len(areas))
         self.data_area = data_areas[0]
         self.area = areas[0]
         version, flags = struct.unpack('<II', (raw[self._extension_at:] + octets('\0') * 8)[:8])
         self.used = version >= EXTENSION_VERSION and flags & EXTENSION_USED != 0
+        self.spare = areas[1:]
 
     def _areas(self, position):
         found = []
@@ -137,9 +140,10 @@ class Label(object):
         raise errors.BadLabel(what='a list of areas has no end')
 
     def switched(self, pv_uuid, area):
-        """The sector with another PV UUID and metadata area, and the extension as this version has it; all else as it is."""
+        """The sector with another PV UUID and one metadata area, and the extension as this version has it; all else as it is."""
+        end = self._extension_at - 16
         raw = self.raw[:32] + octets(pv_uuid) + self.raw[64:self._area_at] + struct.pack('<QQ', *area) + \
-            self.raw[self._area_at + 16:self._extension_at] + self._extension()
+            self.raw[end:self._extension_at] + self._extension() + octets('\0') * (end - self._area_at - 16)
         return raw[:16] + struct.pack('<I', crc(raw[20:])) + raw[20:]
 
     def _extension(self):
@@ -154,7 +158,7 @@ class Label(object):
 
     def same_place(self, other):
         """True if the other label gives the same PV the same area. Newer LVMs rewrite the rest when they like."""
-        return self.pv_uuid == other.pv_uuid and self.area == other.area and self.sector == other.sector
+        return (self.pv_uuid, self.area, self.spare, self.sector) == (other.pv_uuid, other.area, other.spare, other.sector)
 
 
 def find_label(head):
@@ -237,6 +241,20 @@ class Area(object):
     def live_pieces(self):
         """[(offset in the area, length)] of the live text."""
         return ring_pieces(self.text_offset, len(self.text), self.size)
+
+
+def check_spare(device, place, live):
+    """A further metadata area at `place` (offset, size) says what the Area `live` says, or nothing. Raises AreasDiffer, BadArea.
+
+    It is left where it is, and the resigned label does not mention it.
+    """
+    offset, size = place
+    header = device.read(offset, AREA_HEADER)
+    if struct.unpack('<I', header[60:64])[0] & IGNORED:
+        return
+    spare = Area(device, offset, size)
+    if spare.empty or spare.text_crc != live.text_crc or spare.text != live.text:
+        raise errors.AreasDiffer(offset=offset)
 
 
 def ring_pieces(offset, length, size):

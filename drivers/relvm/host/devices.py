@@ -12,7 +12,8 @@ from relvm.engine.blockdev import BLKFLSBUF
 DEV = '/dev'
 SYS = '/sys'
 
-_SCSI_ID = re.compile(r'[A-Za-z0-9_.:-]+\Z')
+# sm replaces white space and nothing else
+_SCSI_ID = re.compile(r'[!-.0-~]+\Z')
 _SESSION = re.compile(r'/session([0-9]+)/.*:([0-9]+)\Z')
 
 
