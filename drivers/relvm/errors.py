@@ -160,6 +160,12 @@ class ManyLabels(Refused):
     sm_error = 'LVMNoVolume'
 
 
+class ForeignSignature(Refused):
+    text = 'the LUN has %(what)s at offset %(offset)s, for which LVM passes over it'
+    advice = ('Somebody else uses the LUN, or a tool was run on it by mistake, and LVM of some releases does not see the original either. '
+              'If it was a mistake, take the signature off the original (wipefs -o %(offset)s <device>) and make a new clone')
+
+
 class BadLabel(Refused):
     text = 'the LVM label is not understood: %(what)s'
     advice = NEW_CLONE

@@ -5,6 +5,7 @@ for nothing but the choice of uuids, and that is checked too.
 from __future__ import absolute_import, division, print_function
 
 import collections
+import re
 
 import pytest
 
@@ -107,13 +108,15 @@ def metadata_is_that_of_before(outcome):
     if 'description' in expected:
         expected['description'] = 'Resigned by relvmoiscsi'
     old_vg['seqno'] += 2
+    names = dict(outcome.uuids)
     ids = []
     for owner, twin in _with_ids(old_vg, new_vg):
         assert twin['id'] != owner['id']
         ids.append(twin['id'])
-        owner['id'] = twin['id']
+        names[owner['id']] = twin['id']
     assert len(set(ids)) == len(ids)
-    assert _substituted(expected, outcome.uuids) == found
+    names.update([(name.replace('-', '--'), new.replace('-', '--')) for name, new in names.items()])
+    assert _substituted(expected, names) == found
 
 
 def _with_ids(old_vg, new_vg):
@@ -124,15 +127,18 @@ def _with_ids(old_vg, new_vg):
     return pairs
 
 
-def _substituted(tree, uuids):
-    def new(text):
-        return reader.UUID.sub(lambda match: uuids.get(match.group(0), match.group(0)), text)
-    if isinstance(tree, dict):
-        return collections.OrderedDict((new(name), _substituted(value, uuids)) for name, value in tree.items())
-    if isinstance(tree, list):
-        return [_substituted(value, uuids) for value in tree]
-    if isinstance(tree, int):
-        return tree
+def _substituted(tree, names):
+    """The tree with every old name replaced by its new one, in keys and in text."""
+    any_of = re.compile('|'.join([re.escape(name) for name in sorted(names)]))
+
+    def new(part):
+        if isinstance(part, dict):
+            return collections.OrderedDict((new(name), new(value)) for name, value in part.items())
+        if isinstance(part, list):
+            return [new(value) for value in part]
+        if isinstance(part, int):
+            return part
+        return any_of.sub(lambda match: names[match.group(0)], part)
     return new(tree)
 
 

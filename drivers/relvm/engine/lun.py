@@ -10,6 +10,7 @@ text and 8 for each of MGT. Block tables are not kept.
 import re
 
 from relvm.engine import blockdev
+from relvm.engine import foreign
 from relvm import errors
 from relvm import identity
 from relvm.formats import lvmgroup
@@ -81,6 +82,15 @@ class Placement(object):
     """
 
     def __init__(self, device):
+        try:
+            self._read(device)
+        except errors.Refused:
+            # what is not understood may have a name
+            error = errors.current()
+            foreign.check(device)
+            raise error
+
+    def _read(self, device):
         if device.size < 2 * lvmlabel.AREA_OFFSET:
             raise errors.NoLabel()
         self.head = device.read(0, lvmlabel.AREA_OFFSET)

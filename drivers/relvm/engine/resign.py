@@ -21,6 +21,7 @@ the LUN has the SR uuid of this call, and two clones of a half-done LUN never en
 import sys
 
 from relvm.engine import blockdev
+from relvm.engine import foreign
 from relvm import errors
 from relvm.formats import lvmgroup
 from relvm.formats import lvmlabel
@@ -65,6 +66,7 @@ def resign(device, sr_uuid, name_label=None, name_description=None, taken=(), pr
     # What a killed run wrote can be read before it is on the medium, and a power loss now could still undo it: the label, for one,
     # but not what this run writes because of it
     device.flush()
+    foreign.check(device)
     recovered = recover(device, progress)
     try:
         plan = _plan(device, sr_uuid, name_label, name_description, taken, recovered)
@@ -88,6 +90,7 @@ def preview(device, sr_uuid, name_label=None, name_description=None, taken=()):
 
     The plan is None for a locked LUN: it can be made only when the interrupted run has been finished. Writes nothing.
     """
+    foreign.check(device)
     placement = Placement(device)
     if placement.staged:
         find_log(device, placement)

@@ -20,7 +20,7 @@ EXPORTED = 'EXPORTED'
 _VG_NAME = re.compile(VG_PREFIX + identity.UUID.pattern + r'\Z')
 _LV_NAME = re.compile(r'[A-Za-z0-9_.+][A-Za-z0-9_.+-]{0,126}\Z')
 # As udev's links have them: sm replaces white space only
-_SCSI_ID = '([!--0-~][!-.0-~]*)'
+_SCSI_ID = '([!-,0-~-][!-.0-~]*)'
 
 # What an SR's metadata may hold. Anything else is somebody else's, or of an LVM that came after us.
 _ROOT_KEYS = frozenset(('contents', 'version', 'description', 'creation_host', 'creation_host_system_id', 'creation_time'))
