@@ -16,6 +16,7 @@ from luns import damage, devices
 from lvhd import image, reader, shapes
 from lvhd.model import Sr
 from relvm import cli, errors, identity
+from relvm.host import devices as host_devices
 
 DRIVERS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'drivers')
 SCRIPT = os.path.join(DRIVERS, 'relvm', '__main__.py')
@@ -102,7 +103,7 @@ def test_script_from_its_own_directory(clone):
 WRONG = [
     [], ['resign'], ['preview'], ['verify'], ['x'], ['x', 'y'], ['preview', 'a', 'b'], ['--json'], ['preview', 'x', '--nonsense'],
     ['preview', 'x', '--sr-uuid'], ['resign', 'x', '--sr-uuid', 'abc'], ['resign', 'x', '--sr-uuid', UUID.upper()],
-    ['preview', 'x', '--force'], ['preview', 'x', '--original', 'y'], ['verify', 'x', '--sr-uuid', UUID], ['verify', 'x', '--force'],
+    ['unpack', 'x', 'y', '--force'], ['preview', 'x', '--original', 'y'], ['verify', 'x', '--sr-uuid', UUID], ['verify', 'x', '--force'],
     ['verify', 'x', '--name-label', 'y'], ['resign', 'x', '--original', 'y'], ['resign', 'x', '--name-label'], ['-h'],
     ['--help', 'preview', 'x'], ['preview', 'x', '--json', '--help'],
 ]
@@ -306,10 +307,24 @@ def test_a_copy_is_not(arguments, clone):
     assert relvm('resign', clone(), *arguments).status == 0
 
 
-def test_the_class_of_the_refusal():
-    options = {'--scsi-id': HINT}
-    with pytest.raises(errors.Original):
-        cli._judge_copy(HINT, options)
+@pytest.mark.parametrize('place', ['disk/by-id/scsi-' + HINT, 'disk/by-scsid/%s/sdb' % HINT, 'mapper/' + HINT, 'sdb'])
+def test_the_id_is_known_by_the_path_and_by_links(place, clone, tmpdir, monkeypatch, capfd):
+    """Without --scsi-id: the LUN is named by a link of udev, or there is such a link to it."""
+    path = clone()
+    monkeypatch.setattr(host_devices, 'DEV', str(tmpdir.join('dev')))
+    monkeypatch.setattr(host_devices, 'SYS', str(tmpdir.join('sys')))
+    for name in (place, 'disk/by-id/scsi-' + HINT):
+        link = tmpdir.join('dev', *name.split('/'))
+        if not link.check(link=1):
+            link.dirpath().ensure(dir=1)
+            link.mksymlinkto(path)
+    before = damage.fingerprint(path)
+    for command in ('resign', 'preview'):
+        assert cli.main([command, str(tmpdir.join('dev', *place.split('/')))]) == 1
+        assert 'Original' in ''.join(capfd.readouterr()) or command == 'resign'
+    assert damage.fingerprint(path) == before
+    assert cli.main(['preview', str(tmpdir.join('dev', *place.split('/'))), '--force']) == 0
+    assert cli.main(['resign', str(tmpdir.join('dev', *place.split('/'))), '--force']) == 0
 
 
 # Names

@@ -15,8 +15,8 @@ LUN: a block device that nobody uses, or an image file. Options:
     --name-label TEXT       resign, preview: the SR's new name
     --name-description TEXT
     --original LUN          verify: the LUN that this one was cloned from
-    --force                 resign: also when the SR was last used on this very LUN (it knows its SCSI id by --scsi-id)
-    --scsi-id ID            resign, preview: the SCSI id of LUN, to tell an original from a copy
+    --force                 resign, preview: also when the SR was last used on this very LUN, an original and no copy
+    --scsi-id ID            resign, preview: a SCSI id of LUN, where this host does not know it (a file)
     --names                 pack, dump: leave names of SR and VDIs, host names, descriptions and tags as they are
 
 Exit status: 0 done, 1 refused, failed or not sound (the reason on stderr), 2 wrong usage. On Python 2.4, which has no -m for
@@ -29,6 +29,7 @@ from relvm.engine import blockdev
 from relvm import errors
 from relvm import identity
 from relvm import octets
+from relvm.host import scsiids
 from relvm.show import report
 from relvm.engine import verify
 from relvm.engine.lun import Lun
@@ -38,7 +39,7 @@ DONE = 0
 REFUSED = 1
 USAGE = 2
 _VALUES = ('--sr-uuid', '--name-label', '--name-description', '--original', '--scsi-id')
-_ALLOWED = {'preview': ('--json', '--sr-uuid', '--name-label', '--name-description', '--scsi-id'),
+_ALLOWED = {'preview': ('--json', '--sr-uuid', '--name-label', '--name-description', '--scsi-id', '--force'),
             'resign': ('--json', '--sr-uuid', '--name-label', '--name-description', '--scsi-id', '--force'),
             'verify': ('--json', '--original'), 'pack': ('--names',), 'unpack': (), 'dump': ('--names',)}
 _TWO = {'pack': 'a LUN and a file', 'unpack': 'a file of pack and an image file'}
@@ -106,7 +107,10 @@ def _preview(path, options):
                               _name(options, '--name-description'))
     finally:
         device.close()
-    _judge_copy(data['copied_from'], options, data)
+    try:
+        _refuse_original(path, data['device_hint'], options)
+    except errors.Original:
+        report.add_reason(data, errors.current())
     if '--json' in options:
         _json(data)
     else:
@@ -116,15 +120,10 @@ def _preview(path, options):
     return REFUSED
 
 
-def _judge_copy(copied_from, options, data=None):
-    """An original, known by the SCSI id that its metadata names, is refused."""
-    scsi_id = options.get('--scsi-id', '')
-    if not scsi_id or copied_from != scsi_id or '--force' in options:
-        return
-    error = errors.Original(scsi_id=scsi_id)
-    if data is None:
-        raise error
-    report.add_reason(data, error)
+def _refuse_original(path, hint, options):
+    """hint: the path in its metadata under which the LUN was last used."""
+    if '--force' not in options:
+        scsiids.refuse_original(path, hint, options.get('--scsi-id', ''))
 
 
 def _resign(path, options):
@@ -133,7 +132,8 @@ def _resign(path, options):
     device = blockdev.Device(path)
     try:
         placement = Placement(device)
-        _judge_copy(lvmgroup.copied_from(lvmgroup.VolumeGroup(placement.area.text).pv_device), options)
+        if not placement.staged:
+            _refuse_original(path, lvmgroup.VolumeGroup(placement.area.text).pv_device, options)
         result = resign.resign(device, options['--sr-uuid'], _name(options, '--name-label'),
                                _name(options, '--name-description'))
     finally:

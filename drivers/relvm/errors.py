@@ -415,13 +415,16 @@ class Qcow2Host(Refused):
 
 class InUse(Refused):
     text = 'the LUN %(scsi_id)s belongs to SR %(sr)s of this pool (%(how)s)'
-    advice = 'A LUN that an SR of this pool uses is never resigned'
+    advice = ('A LUN that an SR of this pool uses is never resigned. If the array has put another copy on it since, unplug the PBDs '
+              'of that SR (xe pbd-unplug), forget it (xe sr-forget uuid=%(sr)s), and repeat. If it is a copy of that SR, the target '
+              'must give it a SCSI id of its own')
 
 
 class Original(Refused):
-    text = ('the SR on this LUN was last used on this very LUN (%(scsi_id)s): it is an original, perhaps of another '
-            'pool, and not a copy')
-    advice = 'device-config:force=true resigns it all the same; the SR that is on it is then gone'
+    text = ('the SR on this LUN %(how)s: it is an original, perhaps of another pool, and not a copy, or the target gives original '
+            'and copy the same SCSI id')
+    advice = ('If it is a copy, let the target give it a SCSI id of its own (tgt: scsi_id and scsi_sn; LIO: unit_serial), and map it '
+              'again. device-config:force=true (--force) resigns it all the same; the SR that is on it is then gone')
 
 
 class WrongLUN(Refused):

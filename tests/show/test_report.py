@@ -187,7 +187,7 @@ def test_locked(shape_called, tmpdir):
 def test_further_reasons(shape_called):
     """As the driver adds them."""
     data = previewed(shape_called('one').path)
-    report.add_reason(data, errors.Original(scsi_id='3600'))
+    report.add_reason(data, errors.Original(how='was last used here'))
     assert not data['possible']
     assert 'device-config:force=true' in data['reasons'][0]['sentence']
     assert texts(elements(data)[1], 'reason')[0] == data['reasons'][0]['sentence']

@@ -15,6 +15,7 @@ from relvm.formats import lvmgroup
 from relvm.host import holders
 from relvm.host import judges
 from relvm.host import neighbours
+from relvm.host import originals
 from relvm.host import smcompat
 from relvm.show import report
 
@@ -64,13 +65,16 @@ class Resigner(object):
     def rewriter(self, lun):
         """A function (open Device, Progress) that resigns `lun`. It needs nothing of xapi any more: that is asked here."""
         names = self._names()
+        self._originals = originals.Originals(self.session, self.SCSIid, self.host_ref)
         taken = smcompat.known_uuids(self.session)
-        originals = smcompat.luns_of_srs(self.session)
+        luns = smcompat.luns_of_srs(self.session)
 
         def rewrite(device, progress):
             # whoever does the work, and when: nothing is written that this host's sm would lose
-            _check_images(lvmgroup.VolumeGroup(Placement(device).area.text))
-            _refuse_ahead(lun, device, originals)
+            vg = lvmgroup.VolumeGroup(Placement(device).area.text)
+            _check_images(vg)
+            self._check_original(vg)
+            _refuse_ahead(lun, device, luns)
             resign.resign(device, lun.sr_uuid, names[0], names[1], taken, progress)
             lun.resigned = True
         return rewrite
@@ -111,12 +115,14 @@ class Resigner(object):
             # attaching it would disturb whoever uses it
             report.add_reason(data, errors.current())
             return report.as_xml(data)
+        self._originals = originals.Originals(self.session, self.SCSIid, self.host_ref)
         lun = self.ACCESS(self, sr_uuid)
         try:
             lun.attach()
             device = blockdev.Device(lun.path, False)
             try:
                 data = report.preview(device, sr_uuid)
+                self._add_original(data, device)
                 self._add_foreign_images(data, device)
                 self._add_the_pools_word(data, device, lun)
             finally:
@@ -124,13 +130,27 @@ class Resigner(object):
         finally:
             lun.detach()
         data['device'] = lun.path
-        if data['copied_from'] == self.SCSIid and not data['locked'] and not self._forced():
-            report.add_reason(data, errors.Original(scsi_id=self.SCSIid))
         if smcompat.known_uuids(self.session).get(data['sr_uuid']) == 'SR':
             data['copy_of'] = data['sr_uuid']
         for line in report.as_text(data).split('\n'):
             smcompat.log('preview: %s' % errors.printable(octets.from_user(line)))
         return report.as_xml(data)
+
+    def _add_original(self, data, device):
+        if data['locked'] or not data['vg']:
+            return
+        try:
+            self._check_original(lvmgroup.VolumeGroup(Placement(device).area.text))
+        except errors.Original:
+            report.add_reason(data, errors.current())
+        except errors.Refused:
+            # the preview has said so
+            pass
+
+    def _check_original(self, vg):
+        """Raises errors.Original unless the VG is a copy, or the call says force=true. A locked LUN has no original any more."""
+        if not vg.exported and not self._forced():
+            self._originals.check(vg)
 
     def _add_foreign_images(self, data, device):
         """Whatever else is said of the LUN, what is on it is shown."""
@@ -177,8 +197,7 @@ class Resigner(object):
         placement = Placement(device)
         vg = lvmgroup.VolumeGroup(placement.area.text)
         if not placement.staged:
-            if lvmgroup.copied_from(vg.pv_device) == self.SCSIid and not self._forced():
-                raise errors.Original(scsi_id=self.SCSIid)
+            self._check_original(vg)
             guard.hold(vg.name)
 
     def _introduced(self):

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""relvm.host.scsiids, on files that look like /dev and /sys."""
+from __future__ import absolute_import, division, print_function
+
+import pytest
+
+from relvm import errors
+from relvm.host import devices, scsiids
+
+ID = '360000000000000000e00000000010001'
+
+
+@pytest.fixture
+def host(tmpdir, monkeypatch):
+    monkeypatch.setattr(devices, 'DEV', str(tmpdir.join('dev')))
+    monkeypatch.setattr(devices, 'SYS', str(tmpdir.join('sys')))
+    tmpdir.join('dev', 'sdb').ensure()
+    tmpdir.join('dev', 'dm-3').ensure()
+    return tmpdir
+
+
+def test_nothing_tells(host):
+    assert scsiids.of(str(host.join('dev', 'sdb'))) == []
+    assert scsiids.of(str(host.join('nothing'))) == []
+    scsiids.refuse_original(str(host.join('dev', 'sdb')), '/dev/disk/by-scsid/%s/sda' % ID)
+
+
+@pytest.mark.parametrize('wwid, expected', [('naa.' + ID[1:], [ID]), ('eui.0011223344556677', ['20011223344556677']), ('t10.ATA x', [])])
+def test_sysfs(host, wwid, expected):
+    host.join('sys', 'block', 'sdb', 'device', 'wwid').write(wwid + '\n', ensure=True)
+    assert scsiids.of(str(host.join('dev', 'sdb'))) == expected
+
+
+def test_a_multipath_map(host):
+    host.join('sys', 'block', 'dm-3', 'dm', 'uuid').write('mpath-%s\n' % ID, ensure=True)
+    assert scsiids.of(str(host.join('dev', 'dm-3'))) == [ID]
+    host.join('sys', 'block', 'dm-3', 'dm', 'uuid').write('LVM-abc\n')
+    assert scsiids.of(str(host.join('dev', 'dm-3'))) == []
+
+
+def test_links_of_udev(host):
+    for name in ('disk/by-id/scsi-' + ID, 'disk/by-scsid/other/sdb', 'disk/by-id/wwn-0x1'):
+        link = host.join('dev', *name.split('/'))
+        link.dirpath().ensure(dir=1)
+        link.mksymlinkto(host.join('dev', 'sdb'))
+    host.join('dev', 'disk', 'by-id', 'scsi-elsewhere').mksymlinkto(host.join('dev', 'dm-3'))
+    assert scsiids.of(str(host.join('dev', 'sdb'))) == [ID, 'other']
+
+
+def test_an_original(host):
+    host.join('sys', 'block', 'sdb', 'device', 'wwid').write('naa.%s\n' % ID[1:], ensure=True)
+    path = str(host.join('dev', 'sdb'))
+    for hint in ('/dev/disk/by-scsid/%s/sda' % ID, '/dev/mapper/' + ID):
+        with pytest.raises(errors.Original):
+            scsiids.refuse_original(path, hint)
+    for hint in ('/dev/disk/by-scsid/%s2/sda' % ID[:-1], '/dev/sdb', ''):
+        scsiids.refuse_original(path, hint)
+    with pytest.raises(errors.Original):
+        scsiids.refuse_original('lun.img', '/dev/disk/by-scsid/x/sda', 'x')
