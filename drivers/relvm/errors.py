@@ -359,6 +359,12 @@ class BadVHD(Refused):
     advice = REPAIR_VDI
 
 
+class FixedVHD(BadVHD):
+    text = 'the VHD in LV %(lv)s is a fixed one, as Hyper-V makes them, copied into the LV as it is; sm reads dynamic ones only'
+    advice = ('The original cannot start a VM from it either. Import the file with xe vdi-import format=vhd into a new VDI there, delete '
+              'this one, and clone again')
+
+
 class BadLocator(Refused):
     text = 'the VHD in LV %(lv)s has a parent name or locator that is not understood: %(what)s'
     advice = REPAIR_VDI

@@ -187,6 +187,45 @@ def test_footers_that_differ_in_what_does_not_matter():
     assert disk(data).report == []
 
 
+def spaced(data, space):
+    header(data, with_locator(MACX, space=space))
+    return data
+
+
+@pytest.mark.parametrize('space', [1, 2, 8])
+def test_space_of_a_locator_in_sectors(space):
+    """As the specification has it, and old tools of Microsoft."""
+    data = child()
+    plain = disk(data)
+    found = disk(spaced(data, space))
+    assert (found.parent, found.names) == (plain.parent, plain.names)
+
+
+@pytest.mark.parametrize('behind', [0, 512, 1 << 20, (1 << 22) - 512])
+def test_a_fixed_vhd_of_hyper_v(behind):
+    """Its only footer ends the file, and the file ends somewhere in the last extent of the LV."""
+    data = b'\xeb\x63\x90' + b'\0' * (1 << 22) + b'\0' * (SIZE % 512)
+    data = data[:len(data) // 512 * 512] + fixed_footer() + b'\0' * behind
+    with pytest.raises(errors.FixedVHD):
+        vhd.Disk('VHD-x', len(data), lambda offset, length: data[offset:offset + length])
+
+
+def test_a_disk_that_is_no_vhd_at_all():
+    data = b'\xeb\x63\x90'.ljust(1 << 20, b'\0')
+    with pytest.raises(errors.BadVHD) as caught:
+        vhd.Disk('VHD-x', len(data), lambda offset, length: data[offset:offset + length])
+    assert not isinstance(caught.value, errors.FixedVHD)
+
+
+def fixed_footer():
+    raw = bytearray(child()[:512])
+    raw[16:24] = b'\xff' * 8
+    raw[60:64] = b'\0\0\0\2'
+    raw[64:68] = b'\0' * 4
+    raw[64:68] = struct.pack('>I', ~sum(bytearray(raw)) & 0xffffffff)
+    return bytes(raw)
+
+
 def test_damaged_copy_of_the_footer():
     data = single()
     data[100] ^= 1
@@ -201,7 +240,7 @@ def test_empty_volume():
 
 
 @pytest.mark.parametrize('edit, said', [
-    (damage.put(60, struct.pack('>I', 2)), 'type 2'), (damage.put(60, struct.pack('>I', 0)), 'type 0'),
+    (damage.put(60, struct.pack('>I', 2)), 'a fixed one'), (damage.put(60, struct.pack('>I', 0)), 'type 0'),
     (damage.put(60, struct.pack('>I', 5)), 'type 5'), (damage.put(16, struct.pack('>Q', 1024)), 'offset 1024'),
     (damage.put(16, b'\xff' * 8), 'header is at')])
 def test_footer_that_is_not_understood(edit, said):
@@ -372,7 +411,7 @@ BAD_LOCATORS = [
     ('binary code', with_locator(MACX, code=b'\xff\0\1\2'), 'code'),
     ('no length', with_locator(MACX, length=0), '0 bytes'),
     ('longer than its space', with_locator(MACX, length=513), '513 bytes in a space of 512'),
-    ('space in sectors', with_locator(MACX, space=1), 'in a space of 1'),
+    ('longer than its space in sectors', with_locator(MACX, length=513, space=1), '513 bytes in a space of 512'),
     ('too long', with_locator(MACX, length=4097, space=8192), '4097 bytes'),
     ('unaligned', with_locator(MACX, offset=5121), 'offset 5121'),
     ('in the header', with_locator(MACX, offset=1024), 'offset 1024'),

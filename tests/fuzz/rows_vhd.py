@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 from fuzz import luns
 from fuzz.edit import put
-from fuzz.rows import BASES, NEW, VDI, Table
+from fuzz.rows import BASES, NEW, VDI, Table, advice
 from lvhd import shapes
 from lvhd.model import SECTOR
 
@@ -83,7 +83,8 @@ def hidden_footer_without_its_sum(lun):
     lun.footer(lun.sr.named["base"].volume.name, lambda raw: put(raw, 85, "B", 2), sum_right=False)
 
 
-@refused(NEW, "BadVHD", VHD % "it has type 2")
+@refused(NEW, "FixedVHD", "the VHD in LV {disk} is a fixed one, as Hyper-V makes them, copied into the LV as it is; sm reads dynamic ones "
+         "only. " + advice("FixedVHD") + ".")
 def fixed_vhd(lun):
     lun.footer(disk(lun), lambda raw: put(raw, 60, ">I", 2))
 

@@ -26,7 +26,8 @@ Dynamic header, 1024 bytes at offset 512:
     40  16  unique id of the parent; zeros for a raw parent
     56   4  time stamp of the parent
     64 512  name of the parent, UTF-16BE, ended by a zero
-    576 24* eight locators: code, space, length, reserved (u32 each), u64 offset of the text
+    576 24* eight locators: code, space, length, reserved (u32 each), u64 offset of the text;
+            space is in bytes, or, where that is less than 512, in sectors
 
 Locators: MacX is UTF-8 and starts with "file://", W2ku and W2ru are UTF-16LE with backslashes.
 
@@ -74,6 +75,8 @@ MAX_BLOCK = 1 << 21
 # MSIZE of lvhdutil: the BAT is laid out for 2 TiB, which is also the largest VHD, in blocks of 2 MiB
 MAX_BAT = 1 << 20
 BAT_PIECE = 4096
+# An extent, as sm makes them, and what a file of whole extents has behind them
+LAST = (1 << 22) + FOOTER_SIZE
 _NO_NAMES = octets('\0') * (16 + NAME_SIZE + 24 * LOCATORS)
 
 _ASCII = re.compile(r'[\x20-\x7e]*\Z')
@@ -131,6 +134,24 @@ def parse_footer(raw):
     return Footer(raw)
 
 
+def has_fixed_footer(size, read):
+    """True when the last extent of an LV has the footer of a fixed VHD: that of Hyper-V has no other, and ends before the LV does.
+
+    Parameters as for Disk; it is asked of LVs that begin with no VHD.
+    """
+    start = max(0, size - LAST)
+    data = read(start, size - start)
+    at = data.find(octets('conectix'))
+    while at >= 0:
+        footer = None
+        if at % SECTOR == 0:
+            footer = parse_footer(data[at:at + FOOTER_SIZE])
+        if footer is not None and footer.type == FIXED:
+            return True
+        at = data.find(octets('conectix'), at + 1)
+    return False
+
+
 class Disk(object):
     """The VHD in one LV.
 
@@ -159,10 +180,14 @@ class Disk(object):
         head = read(0, HEAD_SIZE)
         self.footer = footer = parse_footer(head[:FOOTER_SIZE])
         if footer is None:
+            if head[:8] != octets('conectix') and has_fixed_footer(size, read):
+                raise errors.FixedVHD(lv=lv)
             self._bad('the copy of the footer at its start is damaged')
         self.virtual_size = footer.virtual_size
         self.hidden = footer.hidden
         self._check_end(read(size - FOOTER_SIZE, FOOTER_SIZE))
+        if footer.type == FIXED:
+            raise errors.FixedVHD(lv=lv)
         if footer.type not in (DYNAMIC, DIFFERENCING):
             self._bad('it has type %d' % footer.type)
         if footer.header_at != HEADER_AT:
@@ -221,6 +246,9 @@ class Disk(object):
                 continue
             if code not in ('MacX', 'W2ku', 'W2ru'):
                 self._bad_locator('code %s' % code)
+            if space < SECTOR:
+                # as the specification has it, in sectors; libvhd writes bytes, and reads both (vhd_parent_locator_size)
+                space *= SECTOR
             if not 0 < length <= space or length > MAX_LOCATOR:
                 self._bad_locator('%d bytes in a space of %d' % (length, space))
             if offset % SECTOR or offset < HEAD_SIZE or offset + length > self.size - FOOTER_SIZE:

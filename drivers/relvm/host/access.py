@@ -12,6 +12,7 @@ import time
 from relvm import errors
 from relvm.host import devices
 from relvm.host import locks
+from relvm.host import looks
 from relvm.host import smcompat
 from relvm.host import steps
 from relvm.host.early import EarlyWork
@@ -167,7 +168,7 @@ class Access(object):
         self._attached = True
         try:
             try:
-                iscsi.attach(self.sr_uuid)
+                looks.repeated(smcompat.log, iscsi.attach, self.sr_uuid)
             except OSError:
                 if smcompat.is_missing_lun(errors.current()):
                     raise errors.LUNMissing(scsi_id=self.scsi_id)

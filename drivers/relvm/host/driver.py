@@ -14,6 +14,7 @@ from relvm.engine.lun import Placement
 from relvm.formats import lvmgroup
 from relvm.host import holders
 from relvm.host import judges
+from relvm.host import looks
 from relvm.host import neighbours
 from relvm.host import originals
 from relvm.host import smcompat
@@ -34,7 +35,7 @@ class Resigner(object):
     def load(self, sr_uuid):
         """Reads the device config as the plain type does, which also answers the lists of targets and LUNs for an incomplete one."""
         if self.cmd in ('sr_create', 'sr_probe'):
-            self.guarded(super(Resigner, self).load, sr_uuid)
+            self.guarded(looks.repeated, smcompat.log, super(Resigner, self).load, sr_uuid)
         else:
             self.ops_exclusive = []
 
@@ -244,13 +245,13 @@ class Resigner(object):
         """Nothing was activated."""
 
 
-def _refuse_ahead(lun, device, originals):
-    """The text of a clone that others may have seen is not newer than its original's. originals: as smcompat.luns_of_srs() answers."""
+def _refuse_ahead(lun, device, luns):
+    """The text of a clone that others may have seen is not newer than its original's. luns: as smcompat.luns_of_srs() answers."""
     if lun.was_visible or lun.shared:
         placement = Placement(device)
         if not placement.staged:
             vg = lvmgroup.VolumeGroup(placement.area.text)
-            neighbours.refuse_ahead(lun.scsi_id, vg.name, vg.seqno, originals.get(vg.sr_uuid, []) + [lvmgroup.copied_from(vg.pv_device)])
+            neighbours.refuse_ahead(lun.scsi_id, vg.name, vg.seqno, luns.get(vg.sr_uuid, []) + [lvmgroup.copied_from(vg.pv_device)])
 
 
 def _check_images(vg):
