@@ -2,6 +2,8 @@
 """relvm.host.scsiids, on files that look like /dev and /sys."""
 from __future__ import absolute_import, division, print_function
 
+import os
+
 import pytest
 
 from relvm import errors
@@ -14,8 +16,9 @@ ID = '360000000000000000e00000000010001'
 def host(tmpdir, monkeypatch):
     monkeypatch.setattr(devices, 'DEV', str(tmpdir.join('dev')))
     monkeypatch.setattr(devices, 'SYS', str(tmpdir.join('sys')))
-    tmpdir.join('dev', 'sdb').ensure()
-    tmpdir.join('dev', 'dm-3').ensure()
+    tmpdir.mkdir('dev')
+    for name in ('sdb', 'dm-3'):
+        os.mkfifo(str(tmpdir.join('dev', name)))
     return tmpdir
 
 

@@ -20,12 +20,14 @@ _MAP = 'mpath-'
 
 
 def of(path):
-    """Sorted SCSI ids of the device (or file) at `path`; [] when nothing tells."""
+    """Sorted SCSI ids of the device at `path`; [] when nothing tells. A file has none but the one that its path may say."""
     real = os.path.realpath(path)
+    if os.path.isfile(real):
+        return [name for name in [_named(path)] if name]
     name = os.path.basename(real)
     found = {}
     for link in [path] + _links(real):
-        found[lvmgroup.copied_from(link.replace(devices.DEV, '/dev', 1))] = None
+        found[_named(link)] = None
     uuid = devices.read_line('%s/block/%s/dm/uuid' % (devices.SYS, name))
     if uuid.startswith(_MAP):
         found[uuid[len(_MAP):]] = None
@@ -37,6 +39,10 @@ def of(path):
         found[scsi_id] = None
     found.pop('', None)
     return sorted(found)
+
+
+def _named(path):
+    return lvmgroup.copied_from(path.replace(devices.DEV, '/dev', 1))
 
 
 def _links(real):
