@@ -45,6 +45,7 @@ import zlib
 
 from relvm import errors
 from relvm import identity
+from relvm.formats import hyperv
 from relvm.octets import octets
 from relvm.octets import text
 
@@ -75,8 +76,6 @@ MAX_BLOCK = 1 << 21
 # MSIZE of lvhdutil: the BAT is laid out for 2 TiB, which is also the largest VHD, in blocks of 2 MiB
 MAX_BAT = 1 << 20
 BAT_PIECE = 4096
-# An extent, as sm makes them, and what a file of whole extents has behind them
-LAST = (1 << 22) + FOOTER_SIZE
 _NO_NAMES = octets('\0') * (16 + NAME_SIZE + 24 * LOCATORS)
 
 _ASCII = re.compile(r'[\x20-\x7e]*\Z')
@@ -134,24 +133,6 @@ def parse_footer(raw):
     return Footer(raw)
 
 
-def has_fixed_footer(size, read):
-    """True when the last extent of an LV has the footer of a fixed VHD: that of Hyper-V has no other, and ends before the LV does.
-
-    Parameters as for Disk; it is asked of LVs that begin with no VHD.
-    """
-    start = max(0, size - LAST)
-    data = read(start, size - start)
-    at = data.find(octets('conectix'))
-    while at >= 0:
-        footer = None
-        if at % SECTOR == 0:
-            footer = parse_footer(data[at:at + FOOTER_SIZE])
-        if footer is not None and footer.type == FIXED:
-            return True
-        at = data.find(octets('conectix'), at + 1)
-    return False
-
-
 class Disk(object):
     """The VHD in one LV.
 
@@ -180,7 +161,7 @@ class Disk(object):
         head = read(0, HEAD_SIZE)
         self.footer = footer = parse_footer(head[:FOOTER_SIZE])
         if footer is None:
-            if head[:8] != octets('conectix') and has_fixed_footer(size, read):
+            if head[:8] != octets('conectix') and hyperv.has_footer(size, read, parse_footer):
                 raise errors.FixedVHD(lv=lv)
             self._bad('the copy of the footer at its start is damaged')
         self.virtual_size = footer.virtual_size
