@@ -340,8 +340,9 @@ class DuplicateVDI(Refused):
 
 
 class Journals(Refused):
-    text = 'the SR was cloned in the middle of an operation: %(lvs)s'
-    advice = 'Let the original finish it (scan it and wait), then clone again'
+    text = 'the SR was cloned in the middle of an operation that cannot be finished or undone here: %(lv)s, %(what)s'
+    advice = ('If the original still has this LV when it has been scanned, sm cannot finish it either: look into /var/log/SMlog there. '
+              'Otherwise clone again')
 
 
 class UnknownVolume(Refused):
@@ -363,6 +364,11 @@ class FixedVHD(BadVHD):
     text = 'the VHD in LV %(lv)s is a fixed one, as Hyper-V makes them, copied into the LV as it is; sm reads dynamic ones only'
     advice = ('The original cannot start a VM from it either. Import the file with xe vdi-import format=vhd into a new VDI there, delete '
               'this one, and clone again')
+
+
+class Poisoned(Refused):
+    text = 'the VHD in LV %(lv)s was in the middle of a resize that moves its block table (one of its footers says v_poison)'
+    advice = ('Scan the SR on the original, which makes sm undo that, and clone again. If the original is gone, no host can read this VDI')
 
 
 class BadLocator(Refused):

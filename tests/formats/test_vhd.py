@@ -51,6 +51,18 @@ def content(sr, vdi):
     return data
 
 
+class Volume(object):
+    """As much of lvhd.reader's LogicalVolume as its Vhd uses."""
+
+    def __init__(self, data):
+        self.name = LV
+        self.data = bytes(data)
+        self.size = len(data)
+
+    def read(self, offset, length):
+        return self.data[offset:offset + length]
+
+
 def disk(data):
     def read(offset, length):
         assert offset % SECTOR == 0 and length % SECTOR == 0 and 0 <= offset <= offset + length <= len(data)
@@ -174,17 +186,13 @@ def test_damaged_footer_at_the_end_is_reported():
                                   damage.put(60, struct.pack('>I', 4)), damage.put(68, b'\xaa' * 16),
                                   damage.put(16, struct.pack('>Q', 1024))], ids=['hidden', 'size', 'type', 'id', 'header'])
 def test_footers_that_differ(edit):
+    """The copy at the start is what sm reads (vhd-util scan)."""
     data = single()
     footer(data, SIZE - SECTOR, edit)
-    with pytest.raises(errors.BadVHD) as caught:
-        disk(data)
-    assert 'differ' in str(caught.value) and LV in str(caught.value)
-
-
-def test_footers_that_differ_in_what_does_not_matter():
-    data = single()
-    footer(data, SIZE - SECTOR, damage.put(24, struct.pack('>I', 1)))
-    assert disk(data).report == []
+    found = disk(data)
+    assert found.differs and found.report == []
+    (change,) = found.rewritten({})
+    assert change == (SIZE - SECTOR, bytes(data[-SECTOR:]), bytes(data[:SECTOR]))
 
 
 def spaced(data, space):
@@ -229,9 +237,54 @@ def fixed_footer():
 def test_damaged_copy_of_the_footer():
     data = single()
     data[100] ^= 1
+    found = disk(data)
+    assert len(found.report) == 1 and 'at the start' in found.report[0] and LV in found.report[0]
+    assert found.rewritten({}) == [(0, bytes(data[:SECTOR]), bytes(data[-SECTOR:]))]
+
+
+def test_both_footers_damaged():
+    data = single()
+    data[100] ^= 1
+    data[-100] ^= 1
     with pytest.raises(errors.BadVHD) as caught:
         disk(data)
-    assert 'at its start' in str(caught.value)
+    assert 'both' in str(caught.value)
+
+
+@pytest.mark.parametrize('places', [(0,), (SIZE - SECTOR,), (0, SIZE - SECTOR)])
+def test_poison(places):
+    data = single()
+    for place in places:
+        footer(data, place, damage.put(0, b'v_poison'))
+    with pytest.raises(errors.Poisoned) as caught:
+        disk(data)
+    assert LV in str(caught.value)
+
+
+def test_a_damaged_end_stays_unless_it_is_to_be_mended():
+    """A tapdisk that has the disk open overwrites it with 0xc7."""
+    data = single()
+    data[-SECTOR:] = b'\xc7' * SECTOR
+    found = disk(data)
+    assert found.rewritten({}) == []
+    assert found.rewritten({}, mend_end=True) == [(SIZE - SECTOR, b'\xc7' * SECTOR, bytes(data[:SECTOR]))]
+    (change,) = found.rewritten({}, hidden=True)
+    assert change[0] == 0
+
+
+def test_hidden_is_written_to_both_ends():
+    data = single()
+    changes = disk(data).rewritten({}, hidden=True)
+    assert [offset for offset, _, _ in changes] == [0, SIZE - SECTOR]
+    for offset, old, new in changes:
+        assert bytes(data[offset:offset + SECTOR]) == old
+        data[offset:offset + SECTOR] = new
+    found = disk(data)
+    assert found.hidden and not found.differs
+    assert reader.Footer(bytes(data[:SECTOR])).hidden
+    for offset, old, new in found.rewritten({}, hidden=False):
+        data[offset:offset + SECTOR] = new
+    assert data == single()
 
 
 def test_empty_volume():
@@ -423,7 +476,6 @@ BAD_LOCATORS = [
     ('in the BAT', with_locator(MACX, offset=1536), ''),
     ('elsewhere', with_locator(MACX, offset=4 * MIB), ''),
     ('shorter', with_locator(MACX, length=50), 'file://'),
-    ('longer', with_locator(W2KU, length=500), 'UTF-16'),
     ('odd length', with_locator(W2KU, length=5), 'UTF-16'),
     ('other text', with_locator(MACX, code=b'W2ku'), 'UTF-16'),
     ('other encoding', with_locator(W2KU, code=b'MacX'), ''),
@@ -468,9 +520,71 @@ def test_locators_that_point_elsewhere(number, name):
     (MACX, 'file://./' + mapper(parent=LV[4:])), (W2KU, '.\\' + mapper(parent=NEW_PARENT)), (W2RU, '.\\' + mapper('LV')),
     (MACX, 'file://./LV-' + PARENT)])
 def test_locators_that_name_another_parent(number, name):
+    found = disk(retold(number, name))
+    assert found.parent == ('VHD', PARENT) and len(found.parents) == 2
     with pytest.raises(errors.BadLocator) as caught:
-        disk(retold(number, name))
+        found.check_names(OLD_SR)
     assert 'others name VHD-' + PARENT in str(caught.value)
+    found.check_names(OLD_SR, True)
+
+
+def hung(data, kind, uuid, unique_id):
+    """The disk with another parent, the changes laid over it."""
+    data = bytearray(data)
+    for offset, old, new in disk(data).rewritten({}, parent=(kind, uuid, unique_id)):
+        assert bytes(data[offset:offset + len(old)]) == old and len(old) == len(new)
+        data[offset:offset + len(new)] = new
+    return data
+
+
+@pytest.mark.parametrize('kind, unique_id', [('VHD', b'\x55' * 16), ('LV', b'\0' * 16)])
+@pytest.mark.parametrize('mixed', [False, True])
+def test_another_parent(kind, unique_id, mixed):
+    """vhd_change_parent, finished: a raw parent has a shorter name, and lengths stand in the header."""
+    data = child()
+    if mixed:
+        data = retold(MACX, 'file://./' + mapper(kind, parent=NEW_PARENT))
+        if kind == 'LV':
+            assert len(disk(data).parents) == 2
+    after = disk(hung(data, kind, NEW_PARENT, unique_id))
+    assert (after.parents, after.parent_id) == ([(kind, NEW_PARENT)], unique_id)
+    volume = reader.Vhd(Volume(hung(data, kind, NEW_PARENT, unique_id)))
+    assert volume.parent_volume() == '%s-%s' % (kind, NEW_PARENT)
+    for locator in volume.locators:
+        encoding = 'ascii' if locator.code == 'MacX' else 'utf-16-le'
+        assert locator.data.decode(encoding)[-len(mapper(kind, parent=NEW_PARENT)):] == mapper(kind, parent=NEW_PARENT)
+
+
+def test_zeros_behind_a_locator_are_none_of_it():
+    """What a name that became shorter leaves under its old length."""
+    data = retold(MACX, 'file://./' + mapper('LV', parent=NEW_PARENT) + '\0')
+    found = disk(data)
+    assert found.parents == [('VHD', PARENT), ('LV', NEW_PARENT)]
+    assert [stored for _, stored, _ in found.names][1] == 'file://./' + mapper('LV', parent=NEW_PARENT)
+
+
+@pytest.mark.parametrize('edit, expected', [
+    (lambda data: None, False), (lambda data: data.__setitem__(slice(0, 1536), bytearray(1536)), True),
+    (lambda data: data.__setitem__(slice(0, 1536), bytearray(b'x' * 1536)), True),
+    (lambda data: data.__setitem__(slice(512, 1536), bytearray(1024)), True),
+    (lambda data: data.__setitem__(slice(512, 1536), bytearray(b'x' * 1024)), False),
+    (lambda data: data.__setitem__(slice(0, 512), bytearray(512)), False),
+    (lambda data: data.__setitem__(100, 1), False)])
+def test_what_was_never_made(edit, expected):
+    """The disk has blocks, so a header without a footer is not one of a new disk."""
+    data = single()
+    edit(data)
+    assert vhd.unmade(len(data), Volume(data).read) == expected
+
+
+def test_an_empty_disk():
+    data = single()
+    assert not disk(data).empty()
+    at, entries = disk(data).bat_at, disk(data).entries
+    data[at:at + 4 * entries] = b'\xff' * 4 * entries
+    assert disk(data).empty()
+    data[:SECTOR] = bytearray(SECTOR)
+    assert vhd.unmade(len(data), Volume(data).read)
 
 
 def test_locator_that_names_another_sr():

@@ -6,7 +6,8 @@ from fuzz import luns, media
 from fuzz.locked import Locked
 from fuzz.mutate import Target, plain
 from lvhd import image, shapes
-from lvhd.model import Volume
+from lvhd.leftovers import journal
+from lvhd.model import RAW, Volume
 
 
 def _mixed():
@@ -20,8 +21,19 @@ def _mixed():
     return sr
 
 
+def _busy():
+    """A disk that is being snapshot, another that is enlarged, a third whose end is to be zeroed; a volume without an image."""
+    sr = luns.snapshotting()
+    grown = luns.disk(sr, "grown")
+    zeroed = luns.disk(sr, "zeroed", vdi_type=RAW)
+    sr.volumes += [journal("inflate", grown.uuid, "262144"), journal("zero", zeroed.uuid, "65536"),
+                   Volume("VHD-12345678-1234-4123-8123-123456789abc")]
+    return sr
+
+
 MODELS = (luns.plain, luns.cloned, luns.snapshot, luns.raw_parent, luns.qcow2, _mixed, lambda: luns.chain(5),
-          lambda: luns.snapshot(4, lvm="2.02.84", text_offset=900 * 512, area_size=901 * 512 + 512))
+          lambda: luns.snapshot(4, lvm="2.02.84", text_offset=900 * 512, area_size=901 * 512 + 512),
+          _busy, luns.merging, luns.relinking)
 
 
 def plain_targets():

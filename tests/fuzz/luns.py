@@ -3,6 +3,7 @@
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 from lvhd import shapes
+from lvhd.leftovers import journal
 from lvhd.model import MIB, QCOW2, RAW, SECTOR, Sr
 
 EXTENT = 256 * 1024
@@ -78,4 +79,56 @@ def chain(depth, seed=0, **fields):
     sr = empty(seed, **fields)
     vdi = disk(sr, "disk", inflated=False)
     shapes.hidden_chain(sr, vdi, depth)
+    return sr
+
+
+def snapshotting(clon=True, vdi_type="vhd", written=False):
+    """A snapshot at its end, just before its journal goes: disk and perhaps new on base, which alone has data. No record but disk's."""
+    sr = empty()
+    leaf = disk(sr, "disk", vdi_type=vdi_type)
+    disk(sr, "other")
+    base = shapes.base_copy(sr, leaf, recorded=False)
+    sr.vdis.append(base)
+    sr.named["base"] = base
+    if vdi_type == RAW:
+        leaf.record_vdi_type = RAW
+    if clon:
+        sr.named["new"] = sr.add("new", size=leaf.size, parent=base, recorded=False)
+    if written:
+        shapes.write(leaf, 8, "later")
+    sr.volumes.append(journal("clone", leaf.uuid, "%s_%s" % (base.uuid, sr.named["new"].uuid if clon else "")))
+    return sr
+
+
+def merging(child=True, old=False, vdi_type="vhd"):
+    """A leaf-coalesce of disk into parent, which is shown already; child and old: under which names the leaf is there, if it is."""
+    sr = empty()
+    leaf = disk(sr, "disk", vdi_type=vdi_type)
+    disk(sr, "other")
+    top = shapes.base_copy(sr, leaf, recorded=True)
+    sr.vdis.append(top)
+    sr.named["parent"] = top
+    shapes.write(leaf, 8, "later")
+    top.hidden = top.volume.read_only = False
+    top.volume.tags = []
+    sr.volumes.append(journal("leaf", leaf.uuid, top.uuid))
+    if old:
+        leaf.volume.name = "VHD-OLD_" + leaf.uuid
+    elif not child:
+        leaf.stored = False
+    return sr
+
+
+def relinking(top_type="vhd"):
+    """disk and twin on x, which is on top and has been copied there; the journal is there."""
+    sr = empty()
+    leaf = disk(sr, "disk", vdi_type=top_type)
+    top = shapes.base_copy(sr, leaf)
+    sr.vdis.append(top)
+    shapes.write(leaf, 8, "middle")
+    sr.named["twin"] = shapes.clone(sr, leaf, "twin")
+    sr.named.update({"x": leaf.parent, "top": top})
+    top.contents.update(leaf.parent.contents)
+    shapes.write(sr.named["twin"], 16, "twin")
+    sr.volumes.append(journal("relink", leaf.parent.uuid, "1"))
     return sr

@@ -95,9 +95,16 @@ def disk(target, choices):
 
     def read():
         found = vhd.Disk(str(name), editor.size(name), content)
+        uuids = {}
         if found.parent is not None:
-            for offset, old, new in found.rewritten({found.parent[1]: oracle.FIRST_SR}):
-                assert len(old) == len(new) and offset >= 512 and offset + len(old) <= editor.size(name) - 512
+            uuids[found.parent[1]] = oracle.FIRST_SR
+        for hidden, mend in ((None, False), (True, True), (False, False)):
+            end = 0
+            for offset, old, new in sorted(found.rewritten(uuids, hidden, mend_end=mend)):
+                assert len(old) == len(new) and offset >= end
+                assert editor.read(name, offset, len(old)) == old
+                end = offset + len(old)
+            assert end <= editor.size(name)
     return _outcome(read)
 
 

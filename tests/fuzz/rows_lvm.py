@@ -33,7 +33,6 @@ MISSING = ("the VG {vg} has lost PVs: %s. Half an SR cannot be resigned; bring t
 ELSEWHERE = "the LVM label points to a metadata area at offset %d, and %s. " + (
     "Another tool was here, or the log of an interrupted resign is damaged; make a new clone.")
 TOO_SMALL = "the LUN has %d bytes, but its %s needs %d. The clone is truncated; make a new one."
-JOURNALS = "the SR was cloned in the middle of an operation: %s. Let the original finish it (scan it and wait), then clone again."
 UNKNOWN = ("the LV %s is named or tagged like a volume of sm, but is none that sm makes. Remove or rename it on the original and "
            "clone again.")
 DUPLICATE = "two objects carry the uuid %s: %s. Remove one of them on the original and clone again."
@@ -703,58 +702,37 @@ def _tag(tag, title, reason, text):
     refused(NEW, reason, text)(spoil)
 
 
-_tag("journaler", "as_a_journal", "Journals", JOURNALS % "{disk}")
-_tag("jvhd", "as_a_resize_journal", "Journals", JOURNALS % "{disk}")
+_tag("journaler", "as_a_journal", "UnknownVolume", UNKNOWN % "{disk}")
+_tag("jvhd", "as_a_resize_journal", "UnknownVolume", UNKNOWN % "{disk}")
 _tag("cbtlog", "as_a_cbt_log", "UnknownVolume", UNKNOWN % "{disk}")
 
 
-def _journals():
+def _with_volume(title, number, name, tags):
+    def model():
+        sr = luns.plain()
+        sr.volumes.append(Volume(name, tags=tags))
+        return sr
+
+    def spoil(lun):
+        pass
+    spoil.__name__ = str(title)
+    return model, spoil
+
+
+def _add_names():
     vdi, other = "12345678-1234-4123-8123-123456789abc", "22345678-1234-4123-8123-123456789abc"
-    for title, name, tags in (
-            ("clone", "clone_%s_%s" % (vdi, other), ["journaler"]),
-            ("clone_with_its_value_inside", "clone_%s_1" % vdi, ["journaler"]),
-            ("leaf", "leaf_%s_%s" % (vdi, other), ["journaler"]),
-            ("inflate", "inflate_%s_4194304" % vdi, ["journaler"]),
-            ("relink", "relink_%s_1" % vdi, ["journaler"]),
-            ("zero", "zero_%s_1" % vdi, ["journaler"]),
-            ("coalesce", "coalesce_%s_1" % vdi, ["journaler"]),
-            ("a_later_kind", "mirror_%s_1" % vdi, ["journaler"]),
-            ("without_its_tag", "clone_%s_%s" % (vdi, other), []),
-            ("resize", "jvhd_" + vdi, ["jvhd"]),
-            ("resize_without_its_tag", "jvhd_" + vdi, [])):
-        yield 25, "journal_" + title, name, tags
-    for title, name in (("vhd", "VHD-OLD_" + vdi), ("raw", "LV-OLD_" + vdi), ("bare", "OLD_" + vdi)):
-        yield 24, "leaf_coalesce_" + title, name, []
-    yield 24, "trim", "%s_trim_lv" % vdi, []
+    for title, name in (("a_later_kind", "mirror_%s_1" % vdi), ("without_a_value", "leaf_" + vdi), ("without_a_uuid", "clone_of_db_1")):
+        model, spoil = _with_volume("journal_" + title, 25, name, ["journaler"])
+        refused(25, "UnknownVolume", UNKNOWN % name, model=model)(spoil)
+    for title, name in (("a_clone", "clone_%s_%s" % (vdi, other)), ("a_resize", "jvhd_" + vdi), ("a_merged_leaf", "OLD_" + vdi),
+                        ("a_trim", "%s_trim_lv" % vdi), ("old_mgt", "OLD_MGT"), ("zero", "zero_fill_test")):
+        model, spoil = _with_volume("named_like_%s_without_its_tag" % title, 24, name, [])
+        accepted(24, [KEPT % name], model=model)(spoil)
+    model, spoil = _with_volume("merged_leaf_that_is_raw", 24, "LV-OLD_" + vdi, [])
+    refused(24, "UnknownVolume", UNKNOWN % ("LV-OLD_" + vdi), model=model)(spoil)
 
 
-def _add_journals():
-    for number, title, name, tags in _journals():
-        def model(name=name, tags=tags):
-            sr = luns.snapshot()
-            sr.volumes.append(Volume(name, tags=tags))
-            return sr
-
-        def spoil(lun):
-            pass
-        spoil.__name__ = str(title)
-        refused(number, "Journals", JOURNALS % name, model=model)(spoil)
-
-
-_add_journals()
-
-
-def _all_journals():
-    sr = luns.snapshot()
-    for _, _, name, tags in _journals():
-        if name not in [volume.name for volume in sr.volumes]:
-            sr.volumes.append(Volume(name, tags=tags))
-    return sr
-
-
-@refused(25, "Journals", JOURNALS % ", ".join(volume.name for volume in _all_journals().volumes), model=_all_journals)
-def all_journals_at_once(lun):
-    pass
+_add_names()
 
 
 def _admin():
@@ -788,7 +766,8 @@ def admin_lvs_named_after_vdis(lun):
 
 def _qcow2():
     sr = luns.snapshot()
-    sr.volumes = [Volume("QCOW2-12345678-1234-4123-8123-123456789abc", content=[(0, b"QFI\xfb\0\0\0\2")])]
+    sr.volumes = [Volume("QCOW2-12345678-1234-4123-8123-123456789abc",
+                         content=[(0, b"QFI\xfb\0\0\0\2" + b"\0" * 16 + b"\0\0\0\0\0\x20\0\0")])]
     return sr
 
 

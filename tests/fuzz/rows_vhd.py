@@ -12,6 +12,10 @@ table = Table()
 refused, accepted = table.refused, table.accepted
 
 VHD = "the VHD in LV {disk} is not understood: %s. " + VDI + "."
+POISONED = ("the VHD in LV {disk} was in the middle of a resize that moves its block table (one of its footers says v_poison). " +
+            advice("Poisoned") + ".")
+FOOTERS = ("the two footers of {disk} differ: an operation of sm had begun and is undone; the footer at the start, which sm goes by, is "
+           "taken")
 LOCATOR = "the VHD in LV {disk} has a parent name or locator that is not understood: %s. " + VDI + "."
 MISSING = "the parent of LV {disk}, %s, is not on this LUN. The original cannot read this VDI either; remove it there and clone again."
 MISMATCH = "LV {disk} names %s as its parent, but carries the unique id of another VHD. " + VDI + "."
@@ -39,29 +43,37 @@ def footer_at_the_end_has_a_wrong_sum(lun):
     lun.footer(disk(lun), lambda raw: put(raw, 48, ">Q", 1 << 40), copy=False, sum_right=False)
 
 
-@refused(26, "BadVHD", VHD % "the copy of the footer at its start is damaged")
+@accepted(26, ["the footer at the start of {disk} is damaged, the one at its end is good; the first is mended"], model=luns.plain)
 def footer_copy_is_zeros(lun):
     lun.footer(disk(lun), lambda raw: raw.__setitem__(slice(None), bytearray(SECTOR)), end=False, sum_right=False)
 
 
-@refused(26, "BadVHD", VHD % "the copy of the footer at its start is damaged")
-def footer_copy_is_poisoned(lun):
-    """What vhd-util leaves while it merges a child into its parent."""
-    lun.footer(disk(lun), lambda raw: put(raw, 0, "8s", b"v_poison"), end=False)
+def _poison(title, **which):
+    def spoil(lun):
+        lun.footer(disk(lun), lambda raw: put(raw, 0, "8s", b"v_poison"), **which)
+    spoil.__name__ = str(title)
+    refused(26, "Poisoned", POISONED)(spoil)
 
 
-@refused(26, "BadVHD", VHD % "the copy of the footer at its start is damaged")
+_poison("footer_copy_is_poisoned", end=False)
+_poison("footer_at_the_end_is_poisoned", copy=False)
+_poison("both_footers_are_poisoned")
+
+
+@refused(26, "BadVHD", VHD % "both its footers are damaged")
 def both_footers_are_damaged(lun):
     lun.footer(disk(lun), lambda raw: put(raw, 16, ">Q", 1024), sum_right=False)
 
 
-@refused(26, "BadVHD", VHD % "its footer and the copy of it differ")
+@accepted(26, [FOOTERS], model=luns.plain)
 def footers_of_different_sizes(lun):
+    """vhd-util resize, cloned between its two footers: xapi was not told yet."""
     lun.footer(disk(lun), lambda raw: put(raw, 48, ">Q", 1 << 20), copy=False)
 
 
-@refused(26, "BadVHD", VHD % "its footer and the copy of it differ")
+@accepted(26, [FOOTERS], model=luns.plain)
 def footers_that_differ_in_hidden(lun):
+    """vdi_delete, cloned between its two footers."""
     lun.footer(disk(lun), lambda raw: put(raw, 85, "B", 1), copy=False)
 
 
@@ -78,7 +90,7 @@ def hidden_footer_of_an_early_tapdisk(lun):
     _early_tapdisk(lun)
 
 
-@refused(26, "BadVHD", "the VHD in LV {base} is not understood: the copy of the footer at its start is damaged. " + VDI + ".")
+@refused(26, "BadVHD", "the VHD in LV {base} is not understood: both its footers are damaged. " + VDI + ".")
 def hidden_footer_without_its_sum(lun):
     lun.footer(lun.sr.named["base"].volume.name, lambda raw: put(raw, 85, "B", 2), sum_right=False)
 
@@ -138,10 +150,29 @@ def virtual_size_of_63_bits(lun):
     lun.footer(disk(lun), lambda raw: put(raw, 48, ">Q", 1 << 63))
 
 
-@refused(25, "BadVHD", VHD % "the copy of the footer at its start is damaged")
+@refused(25, "BadVHD", VHD % "both its footers are damaged")
+def volume_that_was_zeroed(lun):
+    """It has a record, so it is no new one."""
+    lun.write(disk(lun), 0, b"\0" * lun.size(disk(lun)))
+
+
+def _just_created():
+    sr = luns.plain()
+    luns.disk(sr, "other", recorded=False)
+    return sr
+
+
+@accepted(25, ["sm had begun to make VDI {other_uuid}; its LV {other} has no image yet and is dropped",
+               "the LV {other} is dropped: an LV for a new VDI, without an image yet"], model=_just_created)
 def volume_that_was_just_created(lun):
     """vdi_create, cloned between lvcreate and vhd-util create."""
-    lun.write(disk(lun), 0, b"\0" * lun.size(disk(lun)))
+    name = lun.sr.named["other"].volume.name
+    lun.write(name, 0, b"\0" * 4096)
+
+
+@accepted(25, ["the LV {other} has no record in the metadata volume"], model=_just_created)
+def volume_without_a_record_yet(lun):
+    """It cannot be told from a disk that lost its record."""
 
 
 def _half_deleted():
@@ -313,7 +344,8 @@ def _visible_parent():
     return sr
 
 
-@refused(NEW, "BadChain", CHAIN % ("{disk}", "passes through {base}, which is not hidden"), model=_visible_parent)
+@accepted(NEW, ["the LV {base} is not hidden, and %s depends on it: writing to the first would damage the second" % name
+                for name in ("{disk}", "{twin}")], model=_visible_parent)
 def visible_parent(lun):
     pass
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-only
-"""What is on a LUN: label, metadata area, VG, MGT, VDIs and their chains, all read and understood, or refused.
+"""What is on a LUN: label, metadata area, VG, MGT, VDIs and their chains, all read and understood, or refused; settled (engine.settle).
 
 What a look costs is bounded, whatever the LUN says. It reads the first 4 KiB, the metadata area's header and text (4 MiB at most), the
 used part of MGT (16 MiB), of each VHD 36 KiB of structures and the entries that a block table needs (4 MiB), and of each QCOW2 image its
@@ -13,6 +13,9 @@ from relvm.engine import blockdev
 from relvm.engine import foreign
 from relvm import errors
 from relvm import identity
+from relvm.engine import settle
+from relvm.engine.vdi import Vdi
+from relvm.formats import journals
 from relvm.formats import lvmgroup
 from relvm.formats import lvmlabel
 from relvm.formats import mgt
@@ -20,59 +23,17 @@ from relvm.formats import qcow2
 from relvm.formats import vhd
 from relvm.octets import octets
 
-TAG_HIDDEN = 'hidden'
-TAG_JOURNAL = 'journaler'
-TAG_RESIZE_JOURNAL = 'jvhd'
 TAG_CBT = 'cbtlog'
 CBT_SUFFIX = '.cbtlog'
 
-MAX_CHAIN = 30
 # By the LV's prefix: the module that reads the image, and its kind
 _FORMATS = {'VHD': vhd, 'QCOW2': qcow2}
+MAX_CHAIN = settle.MAX_CHAIN
 _KINDS = {'VHD': 'vhd', 'QCOW2': 'qcow2', 'LV': 'raw'}
 
 _VDI = re.compile(r'(VHD|QCOW2|LV)-(' + identity.UUID.pattern + r')\Z')
-# journaler.py, lvhdutil.py, cleanup.py (TMP_RENAME_PREFIX) and trim_util.py of sm
-_JOURNAL = re.compile(r'(?:clone|leaf|inflate|relink|zero|coalesce)_|jvhd_|(?:VHD-|QCOW2-|LV-)?OLD_|.*_trim_lv\Z')
+_OLD = re.compile(r'(VHD|QCOW2)-' + journals.OLD_PREFIX + '(' + identity.UUID.pattern + r')\Z')
 _CBT = re.compile(identity.UUID.pattern + re.escape(CBT_SUFFIX) + r'\Z')
-
-
-class Vdi(object):
-    """One VDI or inner node.
-
-    uuid, lv (lvmgroup.LogicalVolume), disk (vhd.Disk, qcow2.Disk, None when raw), record (mgt.Record or None), hidden,
-    parent (Vdi or None), children [Vdi]
-    """
-
-    def __init__(self, uuid, lv, disk, record):
-        self.uuid = uuid
-        self.lv = lv
-        self.disk = disk
-        self.record = record
-        self.parent = None
-        self.children = []
-        if disk is None:
-            self.hidden = TAG_HIDDEN in lv.tags
-        else:
-            self.hidden = disk.hidden
-
-    def size(self, vg):
-        """Virtual size in bytes."""
-        if self.disk is None:
-            return vg.lv_size(self.lv)
-        return self.disk.virtual_size
-
-    def kind(self):
-        """raw, vhd or qcow2"""
-        if self.disk is None:
-            return 'raw'
-        return self.disk.KIND
-
-    def name_label(self):
-        """As stored: UTF-8, escaped."""
-        if self.record is None:
-            return ''
-        return self.record.name_label
 
 
 class Placement(object):
@@ -110,6 +71,8 @@ class Lun(object):
     """Everything on one LUN.
 
     device, label, area, vg, mgt (mgt.Metadata), mgt_lv, vdis {uuid: Vdi}, order [Vdi],
+    carried [(lvmgroup.LogicalVolume, Vdi)] (journals that sm still needs), left_out [(LV name, why)] (what sm no longer needs),
+    decided [sentence] (what was settled), uuids {uuid: None} (all that an LV that sm made mentions),
     cbt_logs [lvmgroup.LogicalVolume], others [lvmgroup.LogicalVolume] (an administrator's), lost [mgt.Record] (records without an LV),
     report [sentence]
     """
@@ -125,8 +88,7 @@ class Lun(object):
         self._check_volume_group()
         self._sort_volumes()
         self._read_mgt()
-        self._read_disks()
-        self._link()
+        self._settle(self._read_disks())
 
     def _check_volume_group(self):
         vg = self.vg
@@ -148,11 +110,14 @@ class Lun(object):
         self._vdi_lvs = []
         self.cbt_logs = []
         self.others = []
-        journals = []
+        self.journals = []
+        self._trims = []
         for lv in self.vg.order:
-            match = _VDI.match(lv.name)
-            if TAG_JOURNAL in lv.tags or TAG_RESIZE_JOURNAL in lv.tags or _JOURNAL.match(lv.name):
-                journals.append(lv.name)
+            match = _VDI.match(lv.name) or _OLD.match(lv.name)
+            if journals.TAG in lv.tags or journals.TAG_RESIZE in lv.tags:
+                self.journals.append((self._journal(lv), lv))
+            elif lv.name == self.vg.sr_uuid + journals.TRIM_SUFFIX:
+                self._trims.append(lv)
             elif _CBT.match(lv.name):
                 self.cbt_logs.append(lv)
             elif TAG_CBT in lv.tags:
@@ -164,8 +129,15 @@ class Lun(object):
             elif lv.name != mgt.LV_NAME:
                 self.others.append(lv)
                 self.report.append('the LV %s is not of an SR; it is kept' % lv.name)
-        if journals:
-            raise errors.Journals(lvs=', '.join(journals))
+
+    def _journal(self, lv):
+        block = octets('')
+        if journals.in_block(lv.name):
+            block = self.reader(lv)(0, journals.BLOCK_SIZE)
+        journal = journals.parse(lv.name, lv.tags, block)
+        if journal is None:
+            raise errors.UnknownVolume(lv=lv.name)
+        return journal
 
     def reader(self, lv, ahead=None):
         """A function (offset, length) -> bytes of one LV. ahead: what blockdev.read_places() has read before."""
@@ -195,51 +167,41 @@ class Lun(object):
             raise errors.WrongSRUuid(mgt=self.mgt.sr_uuid, vg=self.vg.sr_uuid)
 
     def _read_disks(self):
-        records = self.mgt.live()
+        """[Vdi] of every LV that is or was one."""
         ahead = self._read_ends()
-        self.vdis = {}
-        self.order = []
-        for kind, uuid, lv in self._vdi_lvs:
-            if uuid in self.vdis:
-                raise errors.DuplicateVDI(what='the LVs %s and %s' % (self.vdis[uuid].lv.name, lv.name), uuid=uuid)
+        nodes = []
+        for prefix, uuid, lv in self._vdi_lvs:
             if uuid == self.vg.sr_uuid:
                 raise errors.DuplicateVDI(what='the SR and the LV %s' % lv.name, uuid=uuid)
-            disk = None
-            if kind in _FORMATS:
-                disk = _FORMATS[kind].Disk(lv.name, self.vg.lv_size(lv), self.reader(lv, ahead))
-                self.report.extend(disk.report)
-            record = records.pop(uuid, None)
-            if record is None:
-                self.report.append('the LV %s has no record in the metadata volume' % lv.name)
-            elif record.fields['vdi_type'] != mgt.VDI_TYPES[_KINDS[kind]]:
-                self.report.append('the record of %s says type %s; the record is set right' % (lv.name, record.fields['vdi_type']))
-            vdi = Vdi(uuid, lv, disk, record)
-            self.vdis[uuid] = vdi
-            self.order.append(vdi)
-        self.lost = [record for record in self.mgt.records if record.uuid in records and not record.deleted]
+            read = self.reader(lv, ahead)
+            disk = error = None
+            if prefix in _FORMATS:
+                try:
+                    disk = _FORMATS[prefix].Disk(lv.name, self.vg.lv_size(lv), read)
+                except errors.ReadFailed:
+                    raise
+                except errors.Refused:
+                    error = errors.current()
+            node = Vdi(prefix, uuid, lv, disk, error)
+            if error is not None:
+                node.unmade = not isinstance(error, errors.FixedVHD) and _FORMATS[prefix].unmade(self.vg.lv_size(lv), read)
+            nodes.append(node)
+        return nodes
+
+    def _settle(self, nodes):
+        records = self.mgt.live()
+        settled = settle.settle(self.vg.sr_uuid, nodes, self.journals, self._trims, records)
+        self.order, self.vdis, self.carried, self.left_out = settled.order, settled.vdis, settled.carried, settled.left_out
+        self.decided, self.uuids = settled.decided, settled.uuids
+        self.report.extend(settled.decided + settled.report)
+        for vdi in self.order:
+            if vdi.disk is not None:
+                self.report.extend(vdi.disk.report)
+            if vdi.record is None:
+                self.report.append('the LV %s has no record in the metadata volume' % vdi.lv.name)
+            elif vdi.record.fields['vdi_type'] != mgt.VDI_TYPES[_KINDS[vdi.prefix]]:
+                self.report.append('the record of %s says type %s; the record is set right' % (vdi.lv.name, vdi.record.fields['vdi_type']))
+        self.lost = [record for record in self.mgt.records
+                     if record.uuid in records and record.uuid not in self.vdis and not record.deleted]
         for record in self.lost:
             self.report.append('the record of VDI %s has no LV; it is removed' % record.uuid)
-
-    def _link(self):
-        for vdi in self.order:
-            if vdi.disk is None or vdi.disk.parent is None:
-                continue
-            name = '%s-%s' % vdi.disk.parent
-            vdi.disk.check_names(self.vg.sr_uuid)
-            parent = self.vdis.get(vdi.disk.parent[1])
-            if parent is None or parent.lv.name != name:
-                raise errors.ParentMissing(lv=vdi.lv.name, parent=name)
-            if not vdi.disk.fits(parent.disk):
-                raise errors.ParentMismatch(lv=vdi.lv.name, parent=name)
-            vdi.parent = parent
-            parent.children.append(vdi)
-        for vdi in self.order:
-            depth = 1
-            node = vdi
-            while node.parent is not None:
-                node = node.parent
-                depth += 1
-                if node is vdi:
-                    raise errors.BadChain(lv=vdi.lv.name, what='comes back to itself')
-                if depth > MAX_CHAIN:
-                    raise errors.BadChain(lv=vdi.lv.name, what='is longer than %d' % MAX_CHAIN)

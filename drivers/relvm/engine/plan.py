@@ -52,7 +52,7 @@ class Plan(object):
         """Which VDIs stay. A hidden node stays as long as something that stays refers to it."""
         reasons = {}
         for vdi in self.lun.order:
-            why = _never_kept(vdi)
+            why = vdi.never_kept()
             if why:
                 reasons[vdi.uuid] = why
         waiting = [vdi for vdi in self.lun.order if vdi.hidden]
@@ -72,13 +72,17 @@ class Plan(object):
                 self.kept.append(vdi)
                 continue
             self.dropped.append((vdi, reasons[vdi.uuid]))
-            if vdi.children and _never_kept(vdi):
+            if vdi.children and vdi.never_kept():
                 raise errors.DroppedHasChildren(uuid=vdi.uuid, why=reasons[vdi.uuid],
                                                 children=', '.join([child.lv.name for child in vdi.children]))
         for vdi in self.kept:
             if vdi.parent is not None and not vdi.parent.hidden:
-                raise errors.BadChain(lv=vdi.lv.name, what='passes through %s, which is not hidden' % vdi.parent.lv.name)
-        self.removed = []
+                self.report.append('the LV %s is not hidden, and %s depends on it: writing to the first would damage the second' %
+                                   (vdi.parent.lv.name, vdi.lv.name))
+        self.removed = list(self.lun.left_out)
+        for lv, vdi in self.lun.carried:
+            if vdi.uuid in reasons:
+                self.removed.append((lv.name, 'a journal of sm'))
         for lv in self.lun.cbt_logs:
             self.removed.append((lv.name, 'a log of changed blocks, which would corrupt the next incremental backup'))
         if not [vdi for vdi in self.kept if not vdi.hidden]:
@@ -99,6 +103,7 @@ class Plan(object):
         old.extend([record.uuid for record in lun.mgt.records if identity.is_uuid(record.uuid)])
         for lv in lun.cbt_logs:
             old.extend(identity.UUID.findall(lv.name))
+        old.extend(sorted(lun.uuids))
         if self.sr_uuid in old[1:]:
             raise errors.SameUuid(uuid=self.sr_uuid)
         used.update(dict.fromkeys(old))
@@ -119,7 +124,8 @@ class Plan(object):
         leave_out.update(dict(self.removed))
         self.ids = lvmgroup.new_ids(lun.vg)
         self.pv_uuid = self.ids[lun.vg.pv_id].replace('-', '')
-        self.staged_text, self.final_text = lvmgroup.rewrite(lun.vg, self.ids, self.uuids, leave_out, DESCRIPTION)
+        settled = dict([(vdi.lv.name, (vdi.name, vdi.writable, vdi.tags)) for vdi in self.kept])
+        self.staged_text, self.final_text = lvmgroup.rewrite(lun.vg, self.ids, self.uuids, leave_out, DESCRIPTION, settled)
         reserved = lvmlabel.AREA_HEADER + len(self.final_text)
         if reserved > lun.area.size:
             raise errors.NoRoomInRing(needed=reserved, free=lun.area.size)
@@ -136,9 +142,11 @@ class Plan(object):
         new = lun.mgt.rewritten(self.uuids, gone, types, name_label, name_description)
         self.runs = self._changes(lun.mgt_lv, 0, octets(lun.mgt.raw), octets(new))
         for vdi in self.kept:
-            if vdi.disk is not None and vdi.disk.parent is not None:
-                for offset, old, changed in vdi.disk.rewritten(self.uuids):
-                    self.runs.extend(self._changes(vdi.lv, offset, old, changed))
+            for offset, old, changed in vdi.changes(self.uuids):
+                self.runs.extend(self._changes(vdi.lv, offset, old, changed))
+            if vdi.disk is not None and vdi.disk.differs:
+                self.report.append('the two footers of %s differ: an operation of sm had begun and is undone; the footer at the start, '
+                                   'which sm goes by, is taken' % vdi.lv.name)
 
     def _report_blank_names(self, name_label, name_description):
         mended = 'the %s of %s is nothing but white space, which sm cannot read back; it is empty on the clone'
@@ -192,12 +200,3 @@ class Plan(object):
 def padded(data):
     """bytes, zeros added up to a whole sector."""
     return data + octets('\0') * (-len(data) % lvmlabel.SECTOR)
-
-
-def _never_kept(vdi):
-    if vdi.record is None:
-        return ''
-    if vdi.record.is_snapshot():
-        return 'a snapshot'
-    return vdi.record.dropped_type()
-

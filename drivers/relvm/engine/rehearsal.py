@@ -10,6 +10,7 @@ import bisect
 
 from relvm import errors
 from relvm.formats import lvmlabel
+from relvm.formats import redolog
 from relvm.engine import verify
 from relvm.engine.lun import Lun
 from relvm.engine.lun import Placement
@@ -80,5 +81,8 @@ def rehearse(device, plan):
     view = Rehearsal(device, pieces)
     locked = Lun(view, Placement(view))
     found = verify.problems(locked, True) + verify.deviations(locked, plan)
+    if redolog.strays(plan.log, locked.vg, locked.mgt_lv):
+        # a run that is killed would have to be finished from this log, and would not take it
+        found.append('its log would change something twice, or more than volumes')
     if found:
         raise errors.Unsound(what='; '.join(found[:5]))

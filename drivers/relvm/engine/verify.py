@@ -33,13 +33,14 @@ def problems(lun, locked=False):
         found.append('the VG %s is not locked' % lun.vg.name)
     if lun.mgt.sr_uuid != lun.vg.sr_uuid:
         found.append('MGT says SR %s, the VG is %s' % (lun.mgt.sr_uuid, lun.vg.name))
+    found.extend(lun.decided)
     for record in lun.lost:
         found.append('the VDI record %s has no LV' % record.uuid)
     for vdi in lun.order:
         if vdi.record is not None and vdi.record.fields['vdi_type'] != mgt.VDI_TYPES[vdi.kind()]:
             found.append('the record of %s has the wrong vdi_type' % vdi.lv.name)
-        if vdi.children and not vdi.hidden:
-            found.append('%s has children and is not hidden' % vdi.lv.name)
+        if vdi.disk is not None and vdi.disk.differs:
+            found.append('the two footers of %s differ' % vdi.lv.name)
     for uuid in uuids_of(lun):
         if uuid not in lun.vdis and uuid != lun.vg.sr_uuid:
             found.append('the name of an LV or of a parent mentions %s, which is not on this LUN' % uuid)
@@ -129,12 +130,16 @@ def deviations(lun, plan):
             for what, was, now in zip(PROPERTIES, before, after):
                 if was != now:
                     found.append('the %s of %s was %s and is %s' % (what, lun.vdis[uuid].lv.name, was, now))
+    journals = [lv.name for lv, _ in lun.carried]
+    expected = [identity.substitute(lv.name, plan.uuids) for lv, vdi in old.carried if plan.uuids[vdi.uuid] in kept]
+    if sorted(journals) != sorted(expected):
+        found.append('the journals %s were to go along, and %s are there' % (', '.join(expected), ', '.join(journals)))
     return found
 
 
 def _properties(vdi, vg, uuids, ids):
     """What a resign does not change about a VDI, but for the uuids and LVM ids in it."""
-    return (vdi.lv.segments, vdi.lv.writable, [identity.renamed(tag, uuids, ids) for tag in vdi.lv.tags], vdi.hidden, vdi.size(vg),
+    return (vdi.lv.segments, vdi.writable, [identity.renamed(tag, uuids, ids) for tag in vdi.tags], vdi.hidden, vdi.size(vg),
             _name(vdi), _parent(vdi, uuids))
 
 

@@ -45,6 +45,7 @@ _LV_SETTINGS = {
 _PV_MISSING = 'MISSING'
 _LV_STATUS = ('READ', 'WRITE', 'VISIBLE')
 _LV_NEEDS = ('READ', 'VISIBLE')
+_WRITABLE = 'WRITE'
 
 
 class LogicalVolume(object):
@@ -59,7 +60,7 @@ class LogicalVolume(object):
         self.id = _lvm_id(section, place)
         _check_keys(section, place, _LV_KEYS, 'segment')
         status = _check_status(section, place, _LV_STATUS, _LV_NEEDS)
-        self.writable = 'WRITE' in status
+        self.writable = _WRITABLE in status
         if ('creation_time' in section.entries) != ('creation_host' in section.entries):
             raise errors.BadText(what='%s has one of creation_time and creation_host' % place)
         self.tags = section.strings('tags')
@@ -277,7 +278,7 @@ def new_ids(vg):
     return dict([(old, identity.new_lvm_id()) for old in [vg.id, vg.pv_id] + [lv.id for lv in vg.order]])
 
 
-def rewrite(vg, ids, uuids, dropped, description):
+def rewrite(vg, ids, uuids, dropped, description, settled=()):
     """The metadata text with a new identity: (staged text, final text), native str with the final NUL.
 
     vg           VolumeGroup to start from
@@ -285,6 +286,7 @@ def rewrite(vg, ids, uuids, dropped, description):
     uuids        {old uuid: new uuid} of the SR and every VDI. Both are replaced wherever they stand: names, tags, the PV's device
     dropped      {LV name: anything} of LVs to leave out
     description  what the text says of its origin; the old one names old LVs
+    settled      {LV name: (name, writable, tags)} of LVs that become something else than they are, in old uuids
 
     The staged text is EXPORTED, so that no LVM activates or changes it; the final one is not and is one seqno ahead.
     """
@@ -296,11 +298,40 @@ def rewrite(vg, ids, uuids, dropped, description):
         for lv in vg.order:
             if lv.name in dropped:
                 edits.remove(lv.section)
+            elif lv.name in settled:
+                _change(edits, lv, uuids, ids, *settled[lv.name])
         if vg.root.value('description') is not None:
             _set_string(edits, vg.root, 'description', description)
         _set_seqno_and_status(edits, vg, seqno, exported)
         texts.append(edits.apply(base))
     return tuple(texts)
+
+
+def _change(edits, lv, uuids, ids, name, writable, tags):
+    """Gives an LV a name, a permission and tags that need not be its own."""
+    section = lv.section
+    if name != lv.name:
+        edits.replace(section.start, section.name_end, identity.substitute(name, uuids))
+    status = section.value('status')
+    new = ''
+    if writable != lv.writable:
+        flags = [flag for flag in section.strings('status') if flag != _WRITABLE]
+        if writable:
+            flags.insert(1, _WRITABLE)
+        new = _list(flags)
+    if tags != lv.tags:
+        tags = _list([identity.renamed(tag, uuids, ids) for tag in tags])
+        entry = section.value('tags')
+        if entry is not None:
+            edits.replace(entry.start, entry.end, tags)
+        else:
+            new = '%s\ntags = %s' % (new or _list(section.strings('status')), tags)
+    if new:
+        edits.replace(status.start, status.end, new)
+
+
+def _list(strings):
+    return '[%s]' % ', '.join([lvmtext.quote(string) for string in strings])
 
 
 def unlocked(vg):
@@ -324,7 +355,7 @@ def _set_seqno_and_status(edits, vg, seqno, exported):
     entry = vg.section.value('status')
     if entry is None:
         raise errors.BadText(what='the VG has no status')
-    edits.replace(entry.start, entry.end, '[%s]' % ', '.join([lvmtext.quote(name) for name in status]))
+    edits.replace(entry.start, entry.end, _list(status))
 
 
 def copied_from(device_hint):

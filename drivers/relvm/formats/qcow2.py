@@ -52,6 +52,7 @@ from relvm.octets import text
 
 SECTOR = 512
 MAGIC = octets('QFI\xfb')
+VHD_COOKIE = octets('conectix')
 VERSION = 3
 HEADER = '>4sIQIIQIIQQIIQQQQII'
 HEADER_FIELDS = struct.calcsize(HEADER)
@@ -91,6 +92,18 @@ def ends(size):
     return [(0, min(size, HEAD_SIZE))]
 
 
+def unmade(size, read):
+    """True if no image was ever finished in an LV: there is no magic, nor a VHD, which sm has put into such LVs by mistake; or a header
+    that says size 0, which is what qemu-img begins with.
+
+    Parameters as for Disk.
+    """
+    head = read(0, min(size, SECTOR))
+    if head[:4] != MAGIC:
+        return head[:8] != VHD_COOKIE
+    return struct.unpack('>Q', head[24:32])[0] == 0
+
+
 class Disk(object):
     """The QCOW2 image in one LV.
 
@@ -98,12 +111,14 @@ class Disk(object):
     virtual_size  bytes
     hidden        as sm reads it; hidden_at  where that byte is, None without sm's extension
     parent        (kind, uuid) of the parent's LV: ('QCOW2'|'LV', uuid), or None
+    parents       [parent], or []
     sr_uuid       the SR that the parent's name says, or None
     names         [(offset, name as stored, '')]: one with a parent, else none
     report        [sentence] about what is odd but harmless
     """
 
     KIND = 'qcow2'
+    differs = False
 
     def __init__(self, lv, size, read):
         """size: of the LV in bytes; read: function (offset, length) -> bytes of the LV, 512-aligned.
@@ -114,6 +129,7 @@ class Disk(object):
         self.size = size
         self.report = []
         self.parent = None
+        self.parents = []
         self.sr_uuid = None
         self.names = []
         self._read = read
@@ -231,9 +247,10 @@ class Disk(object):
         if PARENTS.get(self.parent_format) != kind:
             self._bad('the format of its parent %s is %s' % (name, self.parent_format or 'not said'))
         self.parent = kind, uuid
+        self.parents = [self.parent]
         self.names.append((self.name_at, name, ''))
 
-    def check_names(self, sr_uuid):
+    def check_names(self, sr_uuid, mixed=False):
         """Raises BadQcow2 unless the name of a parent is of that SR."""
         if self.sr_uuid not in (None, sr_uuid):
             self._bad('it names SR %s' % self.sr_uuid)
@@ -262,9 +279,23 @@ class Disk(object):
             position += length
         return True
 
-    def rewritten(self, uuids):
-        """[(offset in the LV, old bytes, new bytes)] that give the parent its new name; of the same length."""
+    def id_of(self, parent):
+        """Images have no ids."""
+
+    def rewritten(self, uuids, hidden=None, parent=None, mend_end=False):
+        """[(offset in the LV, old bytes, new bytes)], disjoint and of the same lengths: what the disk becomes.
+
+        uuids   {old: new} for the name of the parent
+        hidden  the mark that it gets; None leaves it
+        parent, mend_end  are of VHDs: a name is changed in one write, and there is no footer
+
+        Raises BadQcow2 when there is no mark to set.
+        """
         changes = []
+        if hidden is not None and hidden != self.hidden:
+            if self.hidden_at is None:
+                self._bad('it would have to be marked as hidden, and sm has not made the mark yet')
+            changes.append((self.hidden_at, self.head[self.hidden_at:self.hidden_at + 1], octets(chr(int(hidden)))))
         for offset, name, _ in self.names:
             new = renamed(name, uuids)
             if new != name:

@@ -14,6 +14,9 @@ Footer, 512 bytes: a copy at offset 0, the footer itself in the last 512 bytes o
     68  16  unique id; a child repeats its parent's
     85   1  hidden (1: an inner node or garbage)
 
+sm sees the copy at offset 0 (vhd-util scan), so that one counts where the two differ; a footer that is changed is written to the end
+first. While libvhd moves block tables, both say "v_poison" (libvhd-journal.c): what is between them is then of no one state.
+
 Dynamic header, 1024 bytes at offset 512:
 
     0    8  "cxsparse"
@@ -34,18 +37,20 @@ Locators: MacX is UTF-8 and starts with "file://", W2ku and W2ru are UTF-16LE wi
 In an SR the parent's name is the device-mapper name of its LV, VG name and LV name with doubled dashes and one dash between;
 all three locators hold it as a relative path, "./<name>". That name carries the SR uuid and the VDI uuid.
 
+A child that gets another parent has new locators before it has a new header (vhd_change_parent of libvhd.c): one whose LV was cloned
+in between has names of two parents. A locator that became shorter is filled up with zeros then, under its old length.
+
 A name is only ever compared and rewritten here, never opened.
 """
 
 import array
-import re
 import struct
 import sys
 import zlib
 
 from relvm import errors
-from relvm import identity
 from relvm.formats import hyperv
+from relvm.formats import locators
 from relvm.octets import octets
 from relvm.octets import text
 
@@ -66,7 +71,12 @@ NAME_AT = 64
 NAME_SIZE = 512
 LOCATORS_AT = 576
 LOCATORS = 8
+COOKIE = octets('conectix')
+HEADER_COOKIE = octets('cxsparse')
+POISON = octets('v_poison')
 BATMAP_COOKIE = octets('tdbatmap')
+HIDDEN_AT = 85
+PARENT_ID_AT = 40
 NO_BLOCK = 0xffffffff
 NO_PARENT = octets('\0') * 16
 # A locator holds a path; vhd-util reserves one sector
@@ -77,11 +87,6 @@ MAX_BLOCK = 1 << 21
 MAX_BAT = 1 << 20
 BAT_PIECE = 4096
 _NO_NAMES = octets('\0') * (16 + NAME_SIZE + 24 * LOCATORS)
-
-_ASCII = re.compile(r'[\x20-\x7e]*\Z')
-_DOUBLED = re.compile(identity.UUID.pattern.replace('}-', '}--'))
-_NAME = re.compile(r'(?:VG_XenStorage--(' + identity.UUID.pattern.replace('}-', '}--') + r')-)?(VHD|LV)(--?)(' +
-                   identity.UUID.pattern.replace('}-', '}--?') + r')\Z')
 
 
 def checksum(raw, at):
@@ -111,9 +116,33 @@ class Footer(object):
             struct.unpack(FOOTER, raw[:FOOTER_FIELDS])
         self.hidden = hidden != 0
 
-    def same_disk(self, other):
-        return (self.type, self.virtual_size, self.header_at, self.unique_id, self.hidden) == \
-            (other.type, other.virtual_size, other.header_at, other.unique_id, other.hidden)
+    def marked(self, hidden):
+        """The 512 bytes with that mark."""
+        if hidden == self.hidden:
+            return self.raw
+        raw = self.raw[:HIDDEN_AT] + octets(chr(int(hidden))) + self.raw[HIDDEN_AT + 1:]
+        return raw[:64] + struct.pack('>I', checksum(raw, 64)) + raw[68:]
+
+
+def unmade(size, read):
+    """True if no VHD was ever finished in an LV.
+
+    lvcreate zeroes the first 4 KiB; vhd-util writes the BAT, locators, the copy of the footer, the header, the footer, in this order
+    since 3.x and the header before the others in older ones. So there is no copy of a footer, and no header or one whose BAT is empty; or
+    there is a copy, and zeros in place of the header. Parameters as for Disk. It is asked of LVs that hold no Disk.
+    """
+    head = read(0, HEAD_SIZE)
+    header = head[HEADER_AT:]
+    if parse_footer(head[:FOOTER_SIZE]) is not None:
+        return header == octets('\0') * HEADER_SIZE
+    if head[:8] in (COOKIE, POISON):
+        return False
+    if header[:8] != HEADER_COOKIE:
+        return True
+    _, _, bat_at, _, entries, _, stored, _ = struct.unpack(HEADER, header[:HEADER_FIELDS])
+    if stored != checksum(header, 36) or bat_at % SECTOR or bat_at + entries * 4 > size - FOOTER_SIZE or entries > MAX_BAT:
+        return False
+    return not _blocks(read, bat_at, entries, 0, NO_BLOCK - 1)
 
 
 def parse_footer(raw):
@@ -121,7 +150,7 @@ def parse_footer(raw):
 
     An early tapdisk set `hidden` without a new checksum; libvhd takes such a footer, and so it is taken here.
     """
-    if raw[:8] != octets('conectix'):
+    if raw[:8] != COOKIE:
         return None
     stored = struct.unpack('>I', raw[64:68])[0]
     if checksum(raw, 64) != stored:
@@ -138,7 +167,9 @@ class Disk(object):
 
     lv          name of the LV, for sentences
     footer      Footer; virtual_size, hidden  what it says
-    parent      (kind, uuid) of the parent's LV: ('VHD'|'LV', uuid), or None
+    differs     the two footers do, and both are good
+    parent      (kind, uuid) of the parent's LV as the header has it: ('VHD'|'LV', uuid), or None
+    parents     [(kind, uuid)] of all that header and locators name: one, or two in the middle of a change
     parent_id   unique id of the parent that the header repeats
     sr_uuid     the SR that the parent's names say, or None
     names       [(offset, name as stored, encoding)] of the parent: in the header and in every locator
@@ -156,17 +187,20 @@ class Disk(object):
         self.size = size
         self.report = []
         self.parent = None
+        self.parents = []
         self.sr_uuid = None
         self.names = []
-        head = read(0, HEAD_SIZE)
-        self.footer = footer = parse_footer(head[:FOOTER_SIZE])
-        if footer is None:
-            if head[:8] != octets('conectix') and hyperv.has_footer(size, read, parse_footer):
-                raise errors.FixedVHD(lv=lv)
-            self._bad('the copy of the footer at its start is damaged')
+        self._read = read
+        self._head = head = read(0, HEAD_SIZE)
+        self._end = end = read(size - FOOTER_SIZE, FOOTER_SIZE)
+        if POISON in (head[:8], end[:8]):
+            raise errors.Poisoned(lv=lv)
+        copy = parse_footer(head[:FOOTER_SIZE])
+        if copy is None and head[:8] != COOKIE and hyperv.has_footer(size, read, parse_footer):
+            raise errors.FixedVHD(lv=lv)
+        self.footer = footer = self._choose_footer(copy, parse_footer(end))
         self.virtual_size = footer.virtual_size
         self.hidden = footer.hidden
-        self._check_end(read(size - FOOTER_SIZE, FOOTER_SIZE))
         if footer.type == FIXED:
             raise errors.FixedVHD(lv=lv)
         if footer.type not in (DYNAMIC, DIFFERENCING):
@@ -186,21 +220,28 @@ class Disk(object):
     def _bad_locator(self, what):
         raise errors.BadLocator(lv=self.lv, what=what)
 
-    def _check_end(self, raw):
-        if raw == self.footer.raw:
-            return
-        end = parse_footer(raw)
+    def _choose_footer(self, copy, end):
+        """The one that counts."""
+        self.differs = False
+        self._end_is_good = end is not None
+        if copy is None:
+            if end is None:
+                self._bad('both its footers are damaged')
+            # libvhd reads the other one in that case
+            self.report.append('the footer at the start of %s is damaged, the one at its end is good; the first is mended' % self.lv)
+            return end
         if end is None:
-            # libvhd reads the copy in that case; a VHD that was grown while it was cloned looks like this
+            # a VHD that was grown while it was cloned looks like this, and one that is in use
             self.report.append('the footer at the end of %s is damaged, its copy at the start is good' % self.lv)
-        elif not end.same_disk(self.footer):
-            self._bad('its footer and the copy of it differ')
+        elif end.raw != copy.raw:
+            self.differs = True
+        return copy
 
     def _check_header(self):
         header = self.header
         cookie, offset, self.bat_at, version, self.entries, self.block_size, stored, self.parent_id = \
             struct.unpack(HEADER, header[:HEADER_FIELDS])
-        if cookie != octets('cxsparse') or stored != checksum(header, 36):
+        if cookie != HEADER_COOKIE or stored != checksum(header, 36):
             self._bad('its header is damaged')
         if version != HEADER_VERSION or offset != 0xffffffffffffffff:
             self._bad('its header has version 0x%08x' % version)
@@ -214,11 +255,11 @@ class Disk(object):
             self._bad('its size is more than its BAT can hold')
 
     def _read_names(self, read):
-        """The parent's name in the header and in every locator: all must be the same LV of the same VG."""
+        """The parent's name in the header and in every locator: each must be an LV of the same VG."""
         where = HEADER_AT + NAME_AT
         raw = self.header[NAME_AT:NAME_AT + NAME_SIZE]
-        self._add_name(where, _until_zero(raw), 'utf-16-be', '')
-        texts = []
+        self._add_name(where, locators.until_zero(raw), 'utf-16-be', '')
+        self.locators = texts = []
         for number in range(LOCATORS):
             at = LOCATORS_AT + 24 * number
             code, space, length, _, offset = struct.unpack('>4sIIIQ', self.header[at:at + 24])
@@ -234,42 +275,26 @@ class Disk(object):
                 self._bad_locator('%d bytes in a space of %d' % (length, space))
             if offset % SECTOR or offset < HEAD_SIZE or offset + length > self.size - FOOTER_SIZE:
                 self._bad_locator('its text is at offset %d' % offset)
-            texts.append((offset, length, code))
-        for offset, stored, code in _read_texts(read, texts):
+            texts.append((offset, length, code, number))
+        for offset, stored, code in locators.read_texts(read, texts):
             if code == 'MacX':
                 self._add_name(offset, stored, '', 'file://')
             else:
                 self._add_name(offset, stored, 'utf-16-le', '')
-        self._check_places([(offset, offset + length) for offset, length, _ in texts], read)
+        self._check_places([(offset, offset + length) for offset, length, _, _ in texts], read)
 
     def _add_name(self, offset, stored, encoding, prefix):
         """One stored name. Only a plain name of an LV, or ./ and that, is taken."""
-        name = stored
-        if encoding:
-            name = stored.replace('\0', '')
-            if not _ASCII.match(name) or _encoded(name, encoding) != stored:
-                self._bad_locator('a name that is not UTF-16 of plain ASCII')
-        if not name.startswith(prefix):
-            self._bad_locator(name)
-        path = name[len(prefix):].replace('\\', '/')
-        if path.startswith('./'):
-            path = path[2:]
-        match = _NAME.match(path)
-        if match is None:
-            self._bad_locator(name or 'the name is empty')
-        sr_uuid, kind, dash, uuid = match.groups()
-        if len(dash) == 2:
-            if len(uuid) != 40 or sr_uuid is None:
-                self._bad_locator(name)
-        elif len(uuid) != 36 or sr_uuid is not None:
-            self._bad_locator(name)
-        parent = kind, uuid.replace('--', '-')
+        stored = locators.trimmed(stored, encoding)
+        try:
+            sr_uuid, parent = locators.parsed(stored, encoding, prefix)
+        except ValueError:
+            self._bad_locator(str(errors.current()))
         if self.parent is None:
             self.parent = parent
-        elif self.parent != parent:
-            self._bad_locator('it names %s-%s, others name %s-%s' % (parent + self.parent))
+        if parent not in self.parents:
+            self.parents.append(parent)
         if sr_uuid is not None:
-            sr_uuid = sr_uuid.replace('--', '-')
             if self.sr_uuid not in (None, sr_uuid):
                 self._bad_locator('it names two SRs')
             self.sr_uuid = sr_uuid
@@ -289,7 +314,7 @@ class Disk(object):
             if ordered[number][0] < ordered[number - 1][1]:
                 self._bad_locator('two texts overlap')
         used = (self.footer.virtual_size + self.block_size - 1) // self.block_size
-        bitmap = (self.block_size // SECTOR // 8 + SECTOR - 1) // SECTOR * SECTOR
+        bitmap = self._bitmap_size()
         low = max(0, ordered[0][0] - self.block_size - bitmap) // SECTOR
         high = ordered[-1][1] // SECTOR
         for first in _blocks(read, self.bat_at, used, low, high):
@@ -307,18 +332,24 @@ class Disk(object):
         offset, sectors = struct.unpack('>QI', raw[8:20])
         return [('batmap', start, start + SECTOR), ('batmap', offset, offset + sectors * SECTOR)]
 
-    def check_names(self, sr_uuid):
+    def check_names(self, sr_uuid, mixed=False):
         """Raises BadLocator unless the names of a parent are complete and of that SR."""
         if len(self.names) == 1:
             self._bad_locator('there is no locator')
         if self.sr_uuid not in (None, sr_uuid):
             self._bad_locator('it names SR %s' % self.sr_uuid)
+        if len(self.parents) > 1 and not mixed:
+            self._bad_locator('it names %s-%s, others name %s-%s' % (self.parents[1] + self.parents[0]))
+
+    def id_of(self, parent):
+        """The unique id by which a child names the Disk `parent`, None for a raw one."""
+        if parent is None:
+            return NO_PARENT
+        return parent.footer.unique_id
 
     def fits(self, parent):
         """Whether the Disk `parent`, None for a raw one, is what the header says by its unique id."""
-        if parent is None:
-            return self.parent_id == NO_PARENT
-        return self.parent_id == parent.footer.unique_id
+        return self.parent_id == self.id_of(parent)
 
     def structures(self):
         """[(what, native str)] of what names the parent. (A disk without parent that has anything there was refused.)"""
@@ -326,60 +357,74 @@ class Disk(object):
             return []
         return [('header', text(self.header))] + [('parent locator', stored) for _, stored, _ in self.names]
 
-    def rewritten(self, uuids):
-        """[(offset in the LV, old bytes, new bytes)] that give the parent its new name; all of the same length."""
+    def empty(self):
+        """True when no block was ever written to this layer. Raises ReadFailed."""
+        return not _blocks(self._read, self.bat_at, self.entries, 0, NO_BLOCK - 1)
+
+    def reaches_end(self):
+        """True when a block lies where the footer at the end has to be."""
+        last = (self.size - FOOTER_SIZE - self.block_size - self._bitmap_size()) // SECTOR + 1
+        return len(_blocks(self._read, self.bat_at, self.entries, max(0, last), NO_BLOCK - 1)) > 0
+
+    def _bitmap_size(self):
+        return (self.block_size // SECTOR // 8 + SECTOR - 1) // SECTOR * SECTOR
+
+    def rewritten(self, uuids, hidden=None, parent=None, mend_end=False):
+        """[(offset in the LV, old bytes, new bytes)], disjoint and of the same lengths: what the disk becomes.
+
+        uuids     {old: new} for the names of the parent
+        hidden    the mark that it gets; None leaves it
+        parent    (kind, old uuid, unique id) of another parent than it has, or None
+        mend_end  the footer at the end is written even if there is none now
+        """
+        if hidden is None:
+            hidden = self.hidden
+        footer = self.footer.marked(hidden)
         changes = []
-        header = self.header
-        for offset, stored, encoding in self.names:
-            new = _renamed(stored, encoding, uuids)
-            if offset == HEADER_AT + NAME_AT:
-                header = header[:NAME_AT] + octets(new) + header[NAME_AT + len(new):]
+        if footer != self._head[:FOOTER_SIZE]:
+            changes.append((0, self._head[:FOOTER_SIZE], footer))
+        if self.parent is not None:
+            if parent is None:
+                header, locators = self._renamed(uuids)
             else:
-                changes.append((offset, octets(stored), octets(new)))
-        if header != self.header:
-            header = header[:36] + struct.pack('>I', checksum(header, 36)) + header[40:]
-            changes.insert(0, (HEADER_AT, self.header, header))
+                header, locators = self._moved(uuids, parent)
+            if header != self.header:
+                header = header[:36] + struct.pack('>I', checksum(header, 36)) + header[40:]
+                changes.append((HEADER_AT, self.header, header))
+            changes.extend(locators)
+        if footer != self._end and (self._end_is_good or mend_end):
+            changes.append((self.size - FOOTER_SIZE, self._end, footer))
         return changes
 
+    def _renamed(self, uuids):
+        """(header but for its checksum, [(offset, old, new)] of locators), each name of the same length as it was."""
+        header = self.header
+        changes = []
+        for offset, stored, encoding in self.names:
+            new = octets(locators.renamed(stored, encoding, uuids))
+            if offset == HEADER_AT + NAME_AT:
+                header = header[:NAME_AT] + new + header[NAME_AT + len(new):]
+            else:
+                changes.append((offset, octets(stored), new))
+        return header, changes
 
-def _read_texts(read, texts):
-    """[(offset, native str, code)] of locators [(offset, length, code)]. vhd-util puts their texts side by side: one read then."""
-    ends = [offset + (length + SECTOR - 1) // SECTOR * SECTOR for offset, length, _ in texts]
-    if texts and max(ends) - min(texts)[0] <= LOCATORS * MAX_LOCATOR:
-        start = min(texts)[0]
-        data = read(start, max(ends) - start)
-        return [(offset, text(data[offset - start:offset - start + length]), code) for offset, length, code in texts]
-    return [(offset, text(read(offset, end - offset)[:length]), code) for (offset, length, code), end in zip(texts, ends)]
-
-
-def _until_zero(raw):
-    """The UTF-16BE text before its zero, native str of bytes."""
-    raw = text(raw)
-    end = raw.find('\0\0')
-    while end > 0 and end % 2:
-        end = raw.find('\0\0', end + 1)
-    if end < 0:
-        return raw
-    return raw[:end]
-
-
-def _encoded(name, encoding):
-    """A name of plain ASCII as it is stored, native str of bytes. encoding: '' is plain text."""
-    if encoding:
-        return text(name.encode(encoding))
-    return name
-
-
-def _renamed(stored, encoding, uuids):
-    name = identity.substitute(stored.replace('\0', ''), uuids)
-    name = _DOUBLED.sub(lambda match: _doubled(match.group(0), uuids), name)
-    return _encoded(name, encoding)
-
-
-def _doubled(name, uuids):
-    """A uuid with doubled dashes, replaced."""
-    uuid = name.replace('--', '-')
-    return uuids.get(uuid, uuid).replace('-', '--')
+    def _moved(self, uuids, parent):
+        """The same for another parent: names may be shorter or longer, and their lengths stand in the header."""
+        kind, uuid, unique_id = parent
+        name = octets(locators.renamed(locators.hung(self.names[0][1], self.names[0][2], kind, uuid), self.names[0][2], uuids))
+        header = self.header[:PARENT_ID_AT] + unique_id + self.header[PARENT_ID_AT + 16:NAME_AT] + \
+            name + octets('\0') * (NAME_SIZE - len(name)) + self.header[NAME_AT + NAME_SIZE:]
+        changes = []
+        for (offset, length, _, number), (_, stored, encoding) in zip(self.locators, self.names[1:]):
+            new = octets(locators.renamed(locators.hung(stored, encoding, kind, uuid), encoding, uuids))
+            at = LOCATORS_AT + 24 * number
+            space = struct.unpack('>I', header[at + 4:at + 8])[0]
+            if len(new) > space and (space >= SECTOR or len(new) > space * SECTOR):
+                self._bad_locator('%d bytes in a space of %d' % (len(new), space))
+            header = header[:at + 8] + struct.pack('>I', len(new)) + header[at + 12:]
+            size = (max(length, len(new)) + SECTOR - 1) // SECTOR * SECTOR
+            changes.append((offset, self._read(offset, size), new + octets('\0') * (size - len(new))))
+        return header, changes
 
 
 def _blocks(read, bat_at, count, low, high):
