@@ -4,7 +4,7 @@
 PYTHON ?= python3
 OUT ?= build/pack
 
-.PHONY: help demo test test-quick lint guest-test guest-sm test-sm test-on crash fuzz recovery bench rpm iso clean
+.PHONY: help demo test test-quick lint guest-test guest-sm test-sm test-on crash fuzz instants recovery bench rpm iso clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -48,6 +48,10 @@ crash:
 ## fuzz        hostile LUNs, for as long as FUZZ_SECONDS says
 fuzz:
 	$(PYTHON) mk/test --run tests/fuzz/run
+
+## instants    every instant of the traces of real sm in tests/data, resigned; TRACES=<directory> for others
+instants:
+	INSTANTS=all $(PYTHON) mk/test --run -m pytest -q -p no:cacheprovider tests/engine/test_instants.py
 
 ## recovery    clones of a busy SR, resigned, beside sm's own recovery of them: make recovery TRACES=... SM_TREE=... [VHD_UTIL=...]
 recovery:

@@ -7,7 +7,7 @@ import io
 import os
 import random
 
-from crash import medium, pool, recorder, witness
+from crash import busy, medium, pool, recorder, witness
 from lvhd import image, lvmdisk, policy, reader, remodel, samples, shapes
 from lvhd.ids import Ids
 from lvhd.model import Sr
@@ -31,12 +31,17 @@ class Scene(object):
         whole = self.base.path
         self.sight = witness.Sight(whole)
         self.sr_uuid = self.sight.sr_uuid
+        self.identities = self.sight.identities
+        self.spare = witness.spare_sectors(whole)
+        if hasattr(model, 'reads'):
+            # what is settled is no property of the model: a run that nobody disturbs is the measure, and the contents are known
+            self.expected = witness.Sight(Recording(self.medium(), 1).end.file()).inventory
+            self.hashes = model.reads
+            return
         before = self.sight.inventory
         kept = [vdi.volume for vdi in policy.kept(model)] + policy.kept_volumes(model) + [model.mgt_volume]
         self.expected = dict((tuple(volume.segments), _repaired(before[tuple(volume.segments)])) for volume in kept)
         self.expected[witness.LOST] = []
-        self.identities = self.sight.identities
-        self.spare = witness.spare_sectors(whole)
         self.hashes = dict((tuple(vdi.volume.segments), vdi.virtual_sha256(model.extent_size)) for vdi in policy.kept(model))
 
     def medium(self):
@@ -228,7 +233,7 @@ def _shapes():
         table['text_at_' + place] = _plain(shapes.SHAPES['text_at_' + place])
     for name in samples.NAMES:
         table['sample_' + name] = _sample(name)
-    for function in (mgt_nearly_full, resigned_before, resigned_then_used, resigned_then_used_in_place, killed_then_used):
+    for function in (mgt_nearly_full, resigned_before, resigned_then_used, resigned_then_used_in_place, killed_then_used) + busy.SCENES:
         table[function.__name__] = function
     return table
 

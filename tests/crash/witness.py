@@ -89,7 +89,7 @@ class Sight(object):
             if disk is not None:
                 pieces = sorted(disk.sectors().items())
             else:
-                pieces = ((offset, volume.read(offset, MIB)) for offset in range(0, volume.size, MIB))
+                pieces = ((offset, volume.read(offset, min(MIB, volume.size - offset))) for offset in range(0, volume.size, MIB))
             for number, data in pieces:
                 digest.update(('%d:' % number).encode('ascii'))
                 digest.update(data)

@@ -63,6 +63,14 @@ def test_crash_states_of_a_lun_with_a_history(name, directory):
     check(explorer.Explorer(scenes.build(name, directory)).first_run(QUICK))
 
 
+@pytest.mark.parametrize('name', ['inflate_and_snapshot', 'relink_to_a_raw_parent'])
+def test_crash_states_of_a_clone_of_a_busy_sr(name, directory):
+    """What is settled goes through the log, which has to be one that recovery takes."""
+    busy_sr = explorer.Explorer(scenes.build(name, directory))
+    assert busy_sr.recording.events
+    check(busy_sr.first_run(QUICK))
+
+
 def test_io_error_at_every_operation(directory):
     answers = explorer.Explorer(scenes.build('one', directory, 5)).faults()
     assert answers.troubles == []

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """Traces: every write that reached a LUN while a real sm worked on it.
 
-A directory NAME holds NAME.json (the facts), base.tgz (the LUN before the first record: base.img, sparse) and trace.bin.gz:
+A directory NAME holds NAME.json (the facts), base.tgz (the LUN before the first record: base.img, sparse) and trace.bin.gz
+(either of the first and the last may be .xz, .gz or as it is):
 
     `LUNTRACE1\\n`, u64 size of the LUN; then records; numbers are big-endian
     W u64 offset, u32 length, data      a write
@@ -31,15 +32,22 @@ class Trace(object):
     def __init__(self, directory):
         self.directory = os.path.abspath(directory)
         self.name = os.path.basename(self.directory)
-        with io.open(os.path.join(self.directory, self.name + ".json"), encoding="utf-8") as stream:
-            self.facts = json.load(stream)
+        self.facts = json.loads(self._content(self.name + ".json").decode("utf-8"))
         self.operations = self.facts["operations"]
         self.records = []
-        stream = gzip.open(os.path.join(self.directory, "trace.bin.gz"))
-        try:
-            self._read(stream)
-        finally:
-            stream.close()
+        self._read(io.BytesIO(self._content("trace.bin")))
+
+    def _content(self, name):
+        """The bytes of a file that may be compressed (Python 2.7 has no lzma)."""
+        path = os.path.join(self.directory, name)
+        if os.path.exists(path + ".xz"):
+            return subprocess.check_output(["xz", "-dc", path + ".xz"])
+        if os.path.exists(path + ".gz"):
+            stream = gzip.open(path + ".gz")
+        else:
+            stream = io.open(path, "rb")
+        with stream:
+            return stream.read()
 
     def _read(self, stream):
         if stream.read(len(MAGIC)) != MAGIC:
