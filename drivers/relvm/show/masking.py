@@ -28,7 +28,7 @@ PLAIN_FIELDS = ('uuid', 'allocation', 'is_a_snapshot', 'snapshot_of', 'snapshot_
 PLAIN_TAGS = ('hidden', 'journaler', 'jvhd', 'cbtlog')
 SLOTS = 4
 SECTOR = lvmlabel.SECTOR
-MAGICS = ('conectix', 'cxsparse', 'tdbatmap', 'QFI\xfb')
+MAGICS = ('conectix', 'cxsparse', 'tdbatmap', 'QFI\xfb', 'v_poison')
 
 _UNIT = re.compile('&(?:amp|lt|gt|quot|apos);|[\\x00-\\x7f]|[\xc2-\xdf][\x80-\xbf]|(?:\xe0[\xa0-\xbf]|\xed[\x80-\x9f]|'
                    '[\xe1-\xec\xee\xef][\x80-\xbf])[\x80-\xbf]|(?:\xf0[\x90-\xbf]|[\xf1-\xf3][\x80-\xbf]|\xf4[\x80-\x8f])[\x80-\xbf]{2}|'
@@ -122,8 +122,7 @@ def _string(match):
 
 def blot(sector):
     """A sector (native str) that holds no structure although one belongs there, so perhaps somebody's data."""
-    if sector.startswith(MAGICS[0]) or sector.startswith(MAGICS[1]) or sector.startswith(MAGICS[2]) or \
-            sector.startswith(MAGICS[3]) or sector == sector[:1] * len(sector):
+    if sector == sector[:1] * len(sector) or [magic for magic in MAGICS if sector.startswith(magic)]:
         return sector
     return re.sub('[^\\0]', 'x', sector)
 
