@@ -127,9 +127,9 @@ class Footer(object):
 def unmade(size, read):
     """True if no VHD was ever finished in an LV.
 
-    lvcreate zeroes the first 4 KiB; vhd-util writes the BAT, locators, the copy of the footer, the header, the footer, in this order
-    since 3.x and the header before the others in older ones. So there is no copy of a footer, and no header or one whose BAT is empty; or
-    there is a copy, and zeros in place of the header. Parameters as for Disk. It is asked of LVs that hold no Disk.
+    lvcreate zeroes the first 4 KiB; vhd-util writes BAT and locators, then the copy of the footer, the header and the footer. So there is
+    no copy of a footer, and no header or one whose BAT is empty; or there is a copy, and zeros in place of the header. Parameters as
+    for Disk. It is asked of LVs that hold no Disk.
     """
     head = read(0, HEAD_SIZE)
     header = head[HEADER_AT:]
