@@ -128,12 +128,20 @@ def leaf(model, journal, _):
     if child is not None and old is not None:
         if old.disk is None or old.disk.parents != [(child.prefix, journal.values[0])] or not old.disk.fits(child.disk):
             _refuse(journal, 'and the LV %s is not what was merged' % old.lv.name)
+        child.error = child.error or _elsewhere(journal, child)
         model.drop(old, 'a leaf that sm has merged into its parent')
         child.set_hidden(False)
         child.writable = True
     elif child is None and old is not None:
         _refuse(journal, 'and the parent is not there')
     model.say('sm had merged VDI %s into its parent; that is finished' % journal.uuid)
+
+
+def _elsewhere(journal, parent):
+    """Why this parent has not got the data of a QCOW2 leaf that was merged, or None: blktap merges into the bottom of the chain."""
+    if parent.prefix == QCOW2 and parent.disk is not None and parent.disk.parent is not None:
+        return errors.Journals(lv=journal.lv, what='a QCOW2 disk that was merged into the bottom of its chain')
+    return None
 
 
 def _undo_leaf(model, parent, child):
@@ -149,9 +157,8 @@ def _renamed_once(model, journal, parent, old):
     if old.prefix != QCOW2:
         old.become(old.prefix, journal.uuid)
         _undo_leaf(model, parent, old)
-    elif parent.disk is not None and parent.disk.parent is not None:
-        # where the data went is the bottom of the chain, and not this parent
-        old.error = errors.Journals(lv=journal.lv, what='a QCOW2 disk that was merged into the bottom of its chain')
+    elif _elsewhere(journal, parent):
+        old.error = _elsewhere(journal, parent)
         old.become(old.prefix, journal.uuid)
     else:
         model.drop(old, 'a leaf that sm has merged into its parent')
