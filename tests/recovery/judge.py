@@ -14,6 +14,7 @@ DESIGNED = {
     "undone": "the operation had not ended: sm shows the new disk that nobody was told of, the resign undoes it",
     "begun": "the operation had not ended: the resign keeps the new disk, sm does not show it",
     "kept": "the disk was being deleted: the resign keeps it while its image says so, sm does not show it",
+    "lost": "sm's own recovery spoils the disk, which reads as the facts say after the resign",
     "gone": "the disk was being deleted: the resign leaves it out, sm shows it once more",
 }
 
@@ -64,13 +65,13 @@ def digest(sectors):
     return result.hexdigest()
 
 
-def as_the_facts_say(sectors, before, after):
-    """'' if every sector is the one of before or of after, else a sentence. Both: {sector: 512 bytes}."""
+def as_the_facts_say(sectors, before, after, known=False):
+    """'' if every sector is the one of before or of after, else a sentence. Both: {sector: 512 bytes}. known: look at those alone."""
     if not isinstance(sectors, dict):
         return sectors
     zero = b"\0" * 512
-    wrong = [number for number in set(sectors) | set(before) | set(after)
-             if sectors.get(number, zero) not in (before.get(number, zero), after.get(number, zero))]
+    numbers = set(before) | set(after) | set([] if known else sectors)
+    wrong = [number for number in numbers if sectors.get(number, zero) not in (before.get(number, zero), after.get(number, zero))]
     return wrong and "%d sectors are neither old nor new, the first is %d" % (len(wrong), min(wrong)) or ""
 
 
@@ -127,10 +128,25 @@ def presence(operation, ours, theirs, verdict):
 
 
 def facts(operation):
-    """{uuid: (sectors before, sectors after)} of the VDIs that exist before and after, and whose contents are known."""
+    """{uuid: (sectors before, sectors after, whether others are unknown)} of the VDIs that exist before and after with known contents.
+
+    sm does not clear a raw disk: where nobody wrote it shows what its extents held, and so does a disk that lies on it.
+    """
     before, after = user_visible(operation["before"]), user_visible(operation["after"])
-    return dict((uuid, (samples.expected_sectors(before[uuid]), samples.expected_sectors(after[uuid])))
-                for uuid in before if uuid in after and "expect" in before[uuid])
+    found = {}
+    for uuid in before:
+        if uuid in after and "expect" in before[uuid]:
+            raw = _on_raw(operation["before"], uuid) or _on_raw(operation["after"], uuid)
+            found[uuid] = (samples.expected_sectors(before[uuid]), samples.expected_sectors(after[uuid]), raw)
+    return found
+
+
+def _on_raw(vdis, uuid):
+    """Whether the chain of a VDI ends in a raw one."""
+    known = dict((vdi["uuid"], vdi) for vdi in vdis)
+    while known.get(uuid, {}).get("parent"):
+        uuid = known[uuid]["parent"]
+    return known.get(uuid, {}).get("type") == "raw"
 
 
 def recovered(operation, path, sr, host, collect):
@@ -169,11 +185,11 @@ def judge(operation, state, path, theirs=None, host=None, collect=False):
         return verdict
     kept = dict((vdi.uuid, plan.uuids[vdi.uuid]) for vdi in plan.kept if not vdi.hidden)
     mine = contents(path, [kept[uuid] for uuid in lasting if uuid in kept])
-    for uuid, (before, after) in sorted(lasting.items()):
+    for uuid in sorted(lasting):
         if uuid not in kept:
             verdict.differences.append("%s is not kept" % uuid)
             continue
-        wrong = as_the_facts_say(mine[kept[uuid]], before, after)
+        wrong = as_the_facts_say(mine[kept[uuid]], *lasting[uuid])
         if wrong:
             verdict.differences.append("%s resigned: %s" % (uuid, wrong))
     if host is not None:
@@ -183,7 +199,12 @@ def judge(operation, state, path, theirs=None, host=None, collect=False):
     presence(operation, set(kept), set(theirs["shown"]), verdict)
     for uuid in sorted(set(theirs["digests"]) & set(kept)):
         verdict.compared += 1
-        if theirs["digests"][uuid] != digest(mine[kept[uuid]]):
+        if theirs["digests"][uuid] == digest(mine[kept[uuid]]):
+            continue
+        if theirs["wrong"][uuid] and not as_the_facts_say(mine[kept[uuid]], *lasting[uuid]):
+            verdict.designed.append(("lost", uuid))
+            verdict.notes.append("sm's own recovery: %s" % theirs["wrong"][uuid])
+        else:
             verdict.differences.append("%s reads differently after sm's recovery: %s" % (
                 uuid, theirs["wrong"][uuid] or "that is as the facts say"))
     return verdict

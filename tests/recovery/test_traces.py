@@ -81,6 +81,19 @@ def test_facts_know_old_sectors_from_new_and_from_wrong_ones():
     assert judge.as_the_facts_say(half, old, new) == "1 sectors are neither old nor new, the first is 100"
 
 
+def test_a_raw_disk_shows_what_its_extents_held():
+    raw = dict(DISK, type="raw", uuid="r", hidden=True, name="base copy")
+    leaf = dict(DISK, parent="r")
+    old, new, unknown = judge.facts({"before": [leaf, raw], "after": [leaf, raw]})["a"]
+    assert unknown
+    stale = dict(old)
+    stale[100] = b"x" * 512
+    assert judge.as_the_facts_say(stale, old, new, unknown) == ""
+    del stale[3]
+    assert judge.as_the_facts_say(stale, old, new, unknown)
+    assert not judge.facts({"before": [DISK], "after": [DISK]})["a"][2]
+
+
 @pytest.mark.parametrize("before, after, ours, theirs, designed, differences", [
     ([DISK], [DISK], "a", "a", [], 0),
     ([DISK], [DISK], "", "a", [], 1),
