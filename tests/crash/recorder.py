@@ -24,6 +24,8 @@ class Recorder(blockdev.Device):
     events: `Write`s and FLUSHes in order.  counts: {operation: how many there were}.  The base image is opened read-only.
     """
 
+    SHARED = False
+
     def __init__(self, medium, fault=None):
         self.medium = medium
         self.fault = fault

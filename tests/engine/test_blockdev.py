@@ -372,7 +372,7 @@ def test_block_device(image, loop, opened, device_class):
     path = loop(image)
     device = opened(path, True, device_class)
     assert (device.size, device.is_block) == (4 * MIB, True)
-    assert device._direct == (device_class is blockdev.Device)
+    assert device.direct == (device_class is blockdev.Device)
     assert device.read(0, 4 * MIB) == contents(image)
     assert device.read_any(1000, 100) == contents(image)[1000:1100]
     device.write(SECTOR, b'x' * SECTOR)
@@ -584,8 +584,7 @@ def test_patch_changes_the_runs_alone(image, opened):
     before = contents(image)
     device = opened(image)
     runs = [(5, b'abc'), (8, b'de'), (511, b'xy'), (1536, b''), (2000, b'z' * 48)]
-    for span in blockdev.spans(runs):
-        blockdev.patch(device, span)
+    blockdev.patch(device, blockdev.spans(runs))
     device.close()
     expected = bytearray(before)
     for offset, data in runs:

@@ -173,10 +173,16 @@ class Vast(media.Pages):
         self.ranges = ranges
 
     def read(self, offset, length):
-        for start, end, entry in self.ranges:
-            if start <= offset and offset + length <= end:
-                return entry * (length // 4)
-        return media.Pages.read(self, offset, length)
+        parts = []
+        while length > 0:
+            inside = [(end, entry) for start, end, entry in self.ranges if start <= offset < end]
+            later = [start for start, _, _ in self.ranges if start > offset]
+            count = min([length] + [end - offset for end, _ in inside] + [start - offset for start in later])
+            parts.append(inside[0][1] * (count // 4) if inside else media.Pages.read(self, offset, count))
+            if len(parts[-1]) < count:
+                break
+            offset, length = offset + count, length - count
+        return b"".join(parts)
 
 
 def children(count, entries, entry):

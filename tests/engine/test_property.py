@@ -265,6 +265,9 @@ class Memory(object):
         assert offset % SECTOR == 0 and length % SECTOR == 0 and offset + length <= self.size
         return bytes(self.data[offset:offset + length])
 
+    def read_all(self, places):
+        return [self.read(offset, length) for offset, length in places]
+
     def read_any(self, offset, length):
         return bytes(self.data[offset:offset + length])
 
@@ -297,8 +300,7 @@ def test_spans_put_the_runs_in_and_nothing_else(places):
     for offset, data in runs:
         expected[offset:offset + len(data)] = data
     spans = blockdev.spans(runs)
-    for span in spans:
-        blockdev.patch(device, span)
+    blockdev.patch(device, spans)
     assert device.data == expected
     assert device.written == sorted(device.written)
     for one, other in zip(device.written, device.written[1:]):
@@ -311,8 +313,7 @@ def test_rehearsal_shows_what_patches_would_give(places, reads):
     runs = separate(places)
     device = Memory(bytearray(range(256)) * 256)
     view = rehearsal.Rehearsal(Memory(device.data), runs)
-    for span in blockdev.spans(runs):
-        blockdev.patch(device, span)
+    blockdev.patch(device, blockdev.spans(runs))
     for sector, count in reads:
         length = min(count, 128 - sector) * SECTOR
         assert view.read(sector * SECTOR, length) == device.read(sector * SECTOR, length)

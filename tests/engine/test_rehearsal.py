@@ -49,6 +49,8 @@ def test_pieces_stand_over_what_is_there(offset, length):
 class Counting(blockdev.Device):
     """places: how often each was read."""
 
+    SHARED = False
+
     def __init__(self, path):
         blockdev.Device.__init__(self, path, False)
         self.places = collections.Counter()

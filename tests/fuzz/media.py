@@ -107,6 +107,9 @@ class Device(object):
             raise errors.ReadFailed(device=self.path, offset=offset, length=length, cause="it ends there")
         return self.pages.read(offset, length)
 
+    def read_all(self, places):
+        return [self.read(offset, length) for offset, length in places]
+
     def read_any(self, offset, length):
         start = offset // SECTOR * SECTOR
         end = -(-(offset + length) // SECTOR) * SECTOR

@@ -14,22 +14,20 @@ Numbers of the ioctls: linux/fs.h.
 
 import errno
 import fcntl
-import mmap
 import os
 import stat
 import struct
 import sys
 
 from relvm import errors
+from relvm.engine import descriptor
+from relvm.engine import together
 from relvm.octets import octets
 
 SECTOR = 512
 BLKROGET = 0x125e
 BLKFLSBUF = 0x1261
 BLKSSZGET = 0x1268
-# O_CLOEXEC and F_DUPFD_CLOEXEC of Linux, which Python 2 does not name: a program that another thread starts does not keep a LUN open
-CLOSE_ON_EXEC = 0x80000
-DUPLICATE = 1030
 # Neighbouring changes closer than this are written together: one request instead of two, with the bytes between as read
 JOIN = 4096
 # What two versions of a structure are compared by; most grains are equal, so a block of them is looked at first
@@ -39,6 +37,8 @@ BLOCK = 8 * GRAIN
 CHUNK = 1 << 20
 # Aligned buffers up to this length are kept: making one takes longer than a short read
 KEPT = 8192
+# What patch() holds in memory
+AT_ONCE = 8 << 20
 
 
 class Device(object):
@@ -46,16 +46,21 @@ class Device(object):
 
     path   as it was opened
     size   bytes
+    direct whether it bypasses the page cache
     reads, writes, flushes, bytes_read, bytes_written   counters
+    round_trips   of reads, one after the other; reads that are made at once count as the longest of their rows
     step   what the run is doing, for the sentence of a failed write
     """
+
+    # Whether several may read at once
+    SHARED = True
 
     def __init__(self, path, writable=True):
         """Raises errors.DeviceMissing, DeviceBusy, DeviceReadOnly, BlockSize."""
         self.path = path
         self.writable = writable
         self.step = 'start'
-        self.reads = self.writes = self.flushes = 0
+        self.reads = self.writes = self.flushes = self.round_trips = 0
         self.bytes_read = self.bytes_written = 0
         self.failed = False
         self._file = None
@@ -75,9 +80,9 @@ class Device(object):
             raise
 
     def _flags(self):
-        flags = os.O_RDONLY | CLOSE_ON_EXEC
+        flags = os.O_RDONLY | descriptor.CLOSE_ON_EXEC
         if self.writable:
-            flags = os.O_RDWR | CLOSE_ON_EXEC
+            flags = os.O_RDWR | descriptor.CLOSE_ON_EXEC
             if self.is_block:
                 flags |= os.O_EXCL
         return flags
@@ -102,7 +107,7 @@ class Device(object):
             except IOError:
                 raise errors.DeviceBusy(device=self.path)
         self.size = os.lseek(self.fd, 0, 2) // SECTOR * SECTOR
-        self._direct = self.is_block and self._try_direct()
+        self.direct = self.is_block and self._try_direct()
         self._forget_cache()
 
     def _try_direct(self):
@@ -110,7 +115,7 @@ class Device(object):
         flags = fcntl.fcntl(self.fd, fcntl.F_GETFL)
         try:
             fcntl.fcntl(self.fd, fcntl.F_SETFL, flags | os.O_DIRECT)
-            self._file = os.fdopen(fcntl.fcntl(self.fd, DUPLICATE, 0), 'rb', 0)
+            self._file = os.fdopen(fcntl.fcntl(self.fd, descriptor.DUPLICATE, 0), 'rb', 0)
             os.lseek(self.fd, 0, 0)
             return len(self._read_direct(min(SECTOR, self.size))) == min(SECTOR, self.size)
         except (EnvironmentError, AttributeError, TypeError):
@@ -122,7 +127,7 @@ class Device(object):
         return struct.unpack('i', answer)[0]
 
     def _forget_cache(self):
-        if self.is_block and not self._direct:
+        if self.is_block and not self.direct:
             fcntl.ioctl(self.fd, BLKFLSBUF, 0)
 
     def close(self):
@@ -152,18 +157,33 @@ class Device(object):
         except (EnvironmentError, OverflowError):
             raise errors.ReadFailed(device=self.path, offset=offset, length=length, cause=sys.exc_info()[1].args[-1])
         self.reads += 1
+        self.round_trips += 1
         self.bytes_read += length
         return data
 
+    def read_all(self, places):
+        """[bytes] of [(offset, length)], as read(); at once where that can be."""
+        for offset, length in places:
+            if offset % SECTOR or length % SECTOR or offset < 0:
+                raise ValueError('unaligned read of %d bytes at %d' % (length, offset))
+        at_once = self.SHARED and len(places) > 1 and together.read(self, places)
+        if not at_once:
+            return [self.read(offset, length) for offset, length in places]
+        found, trips = at_once
+        self.reads += len(places)
+        self.round_trips += trips
+        self.bytes_read += sum([length for _, length in places])
+        return found
+
     def _read(self, length):
-        if self._direct:
+        if self.direct:
             return self._read_direct(length)
         return os.read(self.fd, length)
 
     def _read_direct(self, length):
         buffer = self._buffers.get(length)
         if buffer is None:
-            buffer = _aligned(length)
+            buffer = descriptor.aligned(length)
             if length <= KEPT:
                 self._buffers[length] = buffer
         return buffer[:self._file.readinto(buffer)]
@@ -194,9 +214,9 @@ class Device(object):
         self.bytes_written += len(data)
 
     def _write(self, data):
-        if not self._direct:
+        if not self.direct:
             return os.write(self.fd, data)
-        buffer = _aligned(len(data))
+        buffer = descriptor.aligned(len(data))
         try:
             buffer.write(data)
             return os.write(self.fd, buffer)
@@ -217,24 +237,18 @@ class Device(object):
         self.flushes += 1
 
 
-def _aligned(length):
-    """An empty page-aligned buffer."""
-    return mmap.mmap(-1, length)
-
-
 def read_places(device, places):
     """{(offset, length): bytes} of [(offset, length)], multiples of 512, on a Device. Places that touch are one read."""
-    together = []
+    joined = []
     for place in sorted(places):
         start, end = place[0], place[0] + place[1]
-        if together and start <= together[-1][1] and end - together[-1][0] <= CHUNK:
-            together[-1][1] = max(end, together[-1][1])
-            together[-1][2].append(place)
+        if joined and start <= joined[-1][1] and end - joined[-1][0] <= CHUNK:
+            joined[-1][1] = max(end, joined[-1][1])
+            joined[-1][2].append(place)
         else:
-            together.append([start, end, [place]])
+            joined.append([start, end, [place]])
     found = {}
-    for start, end, members in together:
-        data = device.read(start, end - start)
+    for (start, _, members), data in zip(joined, device.read_all([(start, end - start) for start, end, _ in joined])):
         for offset, length in members:
             found[offset, length] = data[offset - start:offset - start + length]
     return found
@@ -254,10 +268,19 @@ def spans(runs):
     return [(start, end - start, members) for start, end, members in found]
 
 
-def patch(device, span):
-    """Reads one span, puts its runs in and writes it back."""
-    offset, length, runs = span
-    data = device.read(offset, length)
+def patch(device, spans_of_it):
+    """Reads spans, puts their runs in and writes them back, one after the other; not more than AT_ONCE bytes are read at a time."""
+    waiting = list(spans_of_it)
+    while waiting:
+        group = [waiting.pop(0)]
+        while waiting and sum([span[1] for span in group]) + waiting[0][1] <= AT_ONCE:
+            group.append(waiting.pop(0))
+        for span, data in zip(group, device.read_all([span[:2] for span in group])):
+            _patch(device, span, data)
+
+
+def _patch(device, span, data):
+    offset, _, runs = span
     pieces = []
     position = 0
     for start, new in runs:

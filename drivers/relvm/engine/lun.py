@@ -9,10 +9,10 @@ text and 8 for each of MGT. Block tables are not kept.
 
 import re
 
-from relvm.engine import blockdev
-from relvm.engine import foreign
 from relvm import errors
 from relvm import identity
+from relvm.engine import ahead
+from relvm.engine import foreign
 from relvm.engine import settle
 from relvm.engine.vdi import Vdi
 from relvm.formats import journals
@@ -139,24 +139,15 @@ class Lun(object):
             raise errors.UnknownVolume(lv=lv.name)
         return journal
 
-    def reader(self, lv, ahead=None):
-        """A function (offset, length) -> bytes of one LV. ahead: what blockdev.read_places() has read before."""
-        if ahead is None:
-            ahead = {}
+    def reader(self, lv, seen=None):
+        """A function (offset, length) -> bytes of one LV. seen: what ahead.read() has read before."""
+        if seen is None:
+            seen = {}
 
         def read(offset, length):
             places = self.vg.runs(lv, offset, length)
-            return octets('').join([ahead.get(place) or self.device.read(*place) for place in places])
+            return octets('').join([seen.get(place) or self.device.read(*place) for place in places])
         return read
-
-    def _read_ends(self):
-        """What blockdev.read_places() returns for the ends of every image: an LV often starts where another ends."""
-        places = []
-        for kind, _, lv in self._vdi_lvs:
-            if kind in _FORMATS:
-                for offset, length in _FORMATS[kind].ends(self.vg.lv_size(lv)):
-                    places.extend(self.vg.runs(lv, offset, length))
-        return blockdev.read_places(self.device, places)
 
     def _read_mgt(self):
         if mgt.LV_NAME not in self.vg.lvs:
@@ -168,12 +159,12 @@ class Lun(object):
 
     def _read_disks(self):
         """[Vdi] of every LV that is or was one."""
-        ahead = self._read_ends()
+        seen = ahead.read(self.device, self.vg, [(_FORMATS[kind], lv) for kind, _, lv in self._vdi_lvs if kind in _FORMATS])
         nodes = []
         for prefix, uuid, lv in self._vdi_lvs:
             if uuid == self.vg.sr_uuid:
                 raise errors.DuplicateVDI(what='the SR and the LV %s' % lv.name, uuid=uuid)
-            read = self.reader(lv, ahead)
+            read = self.reader(lv, seen)
             disk = error = None
             if prefix in _FORMATS:
                 try:

@@ -33,6 +33,13 @@ class Once(object):
         """As Device.read_any."""
         return self._once(self.device.read_any, offset, length)
 
+    def read_all(self, places):
+        """As Device.read_all."""
+        new = [place for place in places if place not in self._seen]
+        for place, data in zip(new, self.device.read_all(new)):
+            self._seen[place] = data
+        return [self._seen[place] for place in places]
+
     def _once(self, read, offset, length):
         place = (offset, length)
         if place not in self._seen:
@@ -56,6 +63,10 @@ class Rehearsal(object):
     def read_any(self, offset, length):
         """As Device.read_any."""
         return self._covered(offset, self.device.read_any(offset, length))
+
+    def read_all(self, places):
+        """As Device.read_all."""
+        return [self._covered(place[0], data) for place, data in zip(places, self.device.read_all(places))]
 
     def _covered(self, offset, data):
         end = offset + len(data)

@@ -157,8 +157,7 @@ def _complete(device, log, progress, plan):
     try:
         progress.step('apply')
         device.step = 'applying the log'
-        for span in blockdev.spans(log.runs):
-            blockdev.patch(device, span)
+        blockdev.patch(device, blockdev.spans(log.runs))
         device.flush()
         locked = Lun(device, _locked(device, log, 'check'))
         found = verify.problems(locked, True)

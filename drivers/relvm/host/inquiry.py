@@ -17,7 +17,7 @@ import fcntl
 import os
 import struct
 
-from relvm.engine.blockdev import CLOSE_ON_EXEC
+from relvm.engine.descriptor import CLOSE_ON_EXEC
 from relvm.host import devices
 from relvm.octets import octets
 from relvm.octets import text

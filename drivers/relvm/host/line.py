@@ -10,7 +10,7 @@ import fcntl
 import os
 
 from relvm import errors
-from relvm.engine.blockdev import CLOSE_ON_EXEC
+from relvm.engine.descriptor import CLOSE_ON_EXEC
 
 DIGITS = 12
 

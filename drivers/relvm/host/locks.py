@@ -8,7 +8,7 @@ import re
 import time
 
 from relvm import errors
-from relvm.engine.blockdev import CLOSE_ON_EXEC
+from relvm.engine.descriptor import CLOSE_ON_EXEC
 from relvm.host import line
 from relvm.host.devices import read_line
 

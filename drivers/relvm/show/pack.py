@@ -51,6 +51,11 @@ class Recorder(object):
         self._places[offset, length] = None
         return data
 
+    def read_all(self, places):
+        """As Device.read_all."""
+        self._places.update(dict.fromkeys(places))
+        return self.device.read_all(places)
+
     def places(self):
         """[(start, end)], sorted, disjoint."""
         found = []
