@@ -4,7 +4,7 @@
 PYTHON ?= python3
 OUT ?= build/pack
 
-.PHONY: help demo test test-quick lint guest-test guest-sm test-sm test-on crash fuzz instants recovery bench rpm iso clean
+.PHONY: help demo test test-quick lint guest-test guest-sm test-sm test-on crash fuzz instants recovery storm bench rpm iso clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -57,9 +57,14 @@ instants:
 recovery:
 	TRACES=$(TRACES) SM_TREE=$(SM_TREE) VHD_UTIL=$(VHD_UTIL) $(PYTHON) mk/test --run tests/recovery/run $(RECOVERY)
 
-## bench       the figures of the README, into build/bench
+## storm       many clones of one attached original at once, with sm's sleeps at full length, into build/storm
+storm:
+	$(PYTHON) mk/test --run tests/storm/run
+
+## bench       the figures of docs/design.md, into build/bench, and what a slow medium makes of them
 bench:
 	$(PYTHON) mk/test --run tests/bench/run
+	$(PYTHON) mk/test --run tests/bench/latency
 
 ## rpm         one RPM per release, into OUT
 rpm:
@@ -71,4 +76,4 @@ iso:
 
 ## clean       what was built; downloads and environments stay
 clean:
-	rm -rf build/pack build/bench build/test
+	rm -rf build/pack build/bench build/storm build/test
