@@ -38,6 +38,7 @@ DRIVER_INFO = {
         ['multihomed', 'Enable multi-homing to this target, true or false (optional, defaults to same value as '
                        'host.other_config:multipathing)'],
         ['resign', 'true; accepted for clarity, not required'],
+        ['resign-as', 'The new SR uuid, one that no record of the pool has (default: that of sr-create)'],
         ['force', 'true: resign a LUN although its metadata says that it is an original and no copy'],
     ],
 }

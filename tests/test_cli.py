@@ -233,9 +233,12 @@ def test_resign_without_a_uuid(clone):
 
 def test_resign_of_a_locked_lun(locked, tmpdir):
     twin = copy(locked, tmpdir.join('twin.img'))
+    first = relvm('preview', locked, '--sr-uuid', OTHER, '--json').json()
     ended = relvm('resign', locked, '--sr-uuid', UUID)
     assert (ended.status, ended.err) == (0, '')
-    assert ended.out.startswith('an interrupted resign was finished first\nresigned: SR %s is now %s' % (OTHER, UUID))
+    # not the SR uuid of the run that was killed, but the one from before
+    assert ended.out.startswith('an interrupted resign was finished first\nresigned: SR %s is now %s' % (first['new']['from'], UUID))
+    assert first['new']['from'] != OTHER == first['sr_uuid']
     data = relvm('resign', twin, '--sr-uuid', OTHER, '--json').json()
     assert (data['recovered'], data['done'], data['sr_uuid']) == (True, True, OTHER)
     assert vg_of(twin) == OTHER

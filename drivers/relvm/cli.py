@@ -16,7 +16,8 @@ LUN: a block device that nobody uses, or an image file. Options:
     --name-description TEXT
     --original LUN          verify: the LUN that this one was cloned from
     --force                 resign, preview: also when the SR was last used on this very LUN, an original and no copy
-    --scsi-id ID            resign, preview: a SCSI id of LUN, where this host does not know it (a file)
+    --scsi-id ID            resign, preview: a SCSI id of LUN, where this host does not know it (a file); a LUN that was resigned and
+                            not used since is known again by it
     --names                 pack, dump: leave names of SR and VDIs, host names, descriptions and tags as they are
 
 Exit status: 0 done, 1 refused, failed or not sound (the reason on stderr), 2 wrong usage. On Python 2.4, which has no -m for
@@ -104,7 +105,7 @@ def _preview(path, options):
     device = blockdev.Device(path, False)
     try:
         data = report.preview(device, options['--sr-uuid'], _name(options, '--name-label'),
-                              _name(options, '--name-description'))
+                              _name(options, '--name-description'), scsi_id=options.get('--scsi-id', ''))
     finally:
         device.close()
     try:
@@ -135,29 +136,42 @@ def _resign(path, options):
         if not placement.staged:
             _refuse_original(path, lvmgroup.VolumeGroup(placement.area.text).pv_device, options)
         result = resign.resign(device, options['--sr-uuid'], _name(options, '--name-label'),
-                               _name(options, '--name-description'))
+                               _name(options, '--name-description'), scsi_id=options.get('--scsi-id', ''))
     finally:
         device.close()
+    _say_result(result, device, options)
+    return DONE
+
+
+def _say_result(result, device, options):
     plan = result.plan
+    mapped = result.map
     if '--json' in options:
-        _json({'done': True, 'sr_uuid': plan.sr_uuid, 'old_sr_uuid': plan.lun.vg.sr_uuid, 'recovered': result.recovered,
-               'uuids': plan.uuids, 'kept': [vdi.uuid for vdi in plan.kept],
-               'dropped': [{'uuid': vdi.uuid, 'reason': why} for vdi, why in plan.dropped], 'report': plan.report,
-               'writes': device.writes, 'flushes': device.flushes})
-        return DONE
+        answer = {'done': True, 'sr_uuid': mapped.sr_uuid, 'old_sr_uuid': mapped.sr_from, 'recovered': result.recovered,
+                  'map': [{'from': source, 'uuid': uuid} for source, uuid in mapped.vdis],
+                  'uuids': dict(mapped.vdis + [(mapped.sr_from, mapped.sr_uuid)]), 'kept': [source for source, _ in mapped.vdis],
+                  'dropped': [], 'report': [], 'writes': device.writes, 'flushes': device.flushes}
+        if plan is not None:
+            answer['uuids'] = plan.uuids
+            answer['kept'] = [vdi.uuid for vdi in plan.kept]
+            answer['dropped'] = [{'uuid': vdi.uuid, 'reason': why} for vdi, why in plan.dropped]
+            answer['report'] = plan.report
+        _json(answer)
+        return
     if result.recovered:
         _say(sys.stdout, 'an interrupted resign was finished first')
     _say(sys.stdout, 'resigned: SR %s is now %s (%d writes, %d flushes)' %
-         (plan.lun.vg.sr_uuid, plan.sr_uuid, device.writes, device.flushes))
-    for vdi in plan.kept:
-        _say(sys.stdout, 'VDI %s -> %s' % (vdi.uuid, plan.uuids[vdi.uuid]))
+         (mapped.sr_from, mapped.sr_uuid, device.writes, device.flushes))
+    for pair in mapped.vdis:
+        _say(sys.stdout, 'VDI %s -> %s' % pair)
+    if plan is None:
+        return
     for vdi, why in plan.dropped:
         _say(sys.stdout, 'VDI %s dropped: %s' % (vdi.uuid, why))
     for name, why in plan.removed:
         _say(sys.stdout, 'LV %s dropped: %s' % (name, why))
     for sentence in plan.report:
         _say(sys.stdout, 'note: %s' % sentence)
-    return DONE
 
 
 def _verify(path, options):

@@ -416,6 +416,11 @@ class SameUuid(Refused):
     advice = 'Leave the choice of the uuid to sr-create'
 
 
+class UuidTaken(Refused):
+    text = 'the VDI %(vdi)s would get the uuid %(uuid)s, but that belongs to: %(what)s'
+    advice = 'Resign with another SR uuid'
+
+
 # The pool. Used by the driver.
 
 class Qcow2Host(Refused):
@@ -430,6 +435,11 @@ class InUse(Refused):
     advice = ('A LUN that an SR of this pool uses is never resigned. If the array has put another copy on it since, unplug the PBDs '
               'of that SR (xe pbd-unplug), forget it (xe sr-forget uuid=%(sr)s), and repeat. If it is a copy of that SR, the target '
               'must give it a SCSI id of its own')
+
+
+class BadResignAs(Refused):
+    text = 'resign-as=%(uuid)s cannot be the new SR uuid: %(what)s'
+    advice = 'Choose a uuid that no record of the pool has, or leave the choice to sr-create'
 
 
 class Original(Refused):

@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: LGPL-2.1-only
-"""New identities: UUIDs as sm uses them and ids as LVM uses them, from the kernel's random source."""
+"""New identities: UUIDs as sm uses them and ids as LVM uses them, from the kernel's random source or following from others."""
 
 import binascii
 import os
 import re
 
+from relvm.octets import octets
 from relvm.octets import text
+
+try:
+    _sha1 = __import__('hashlib').sha1
+except ImportError:
+    # Python 2.4
+    _sha1 = __import__('sha').new
 
 UUID = re.compile('[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}')
 
@@ -31,7 +38,29 @@ def is_uuid(string):
 def new_uuid():
     """A random (version 4) UUID."""
     digits = text(binascii.hexlify(os.urandom(16)))
-    digits = digits[:12] + '4' + digits[13:16] + '89ab'[int(digits[16], 16) & 3] + digits[17:]
+    return _dashed(digits[:12] + '4' + digits[13:16] + '89ab'[int(digits[16], 16) & 3] + digits[17:])
+
+
+def uuid5(namespace, name):
+    """The UUID that follows from another and a name (version 5; RFC 4122, section 4.3): always the same for the same two.
+
+    namespace: a UUID; name: ASCII text.
+    """
+    digits = text(binascii.hexlify(_sha1(packed(namespace) + octets(str(name))).digest()[:16]))
+    return _dashed(digits[:12] + '5' + digits[13:16] + '89ab'[int(digits[16], 16) & 3] + digits[17:])
+
+
+def packed(uuid):
+    """The 16 bytes of a UUID."""
+    return binascii.unhexlify(octets(uuid.replace('-', '')))
+
+
+def unpacked(data):
+    """The UUID that these 16 bytes are."""
+    return _dashed(text(binascii.hexlify(data)))
+
+
+def _dashed(digits):
     return '-'.join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 

@@ -48,7 +48,7 @@ class Sufferer(object):
         medium = self.start.copy()
         device = recorder.Recorder(medium, fault)
         try:
-            scenes.determined(self.seed, lambda: resign.resign(device, identity.new_uuid()))
+            scenes.determined(self.seed, lambda: resign.resign(device, identity.new_uuid(), scsi_id=scenes.SCSI_ID))
         except errors.ResignError as error:
             answer = error
         else:

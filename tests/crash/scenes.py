@@ -15,13 +15,16 @@ from relvm import identity
 from relvm.engine import resign
 
 KIB = 1024
+# Of every LUN that is resigned here: a run knows it again
+SCSI_ID = str('360000000000000000e00000000010002')
 
 
 class Scene(object):
     """One LUN to begin with.
 
     base: medium.Base; model: lvhd's Sr; sight: witness.Sight of it.  expected: the inventory of what a resign keeps; identities:
-    all that must be gone; spare: witness.spare_sectors; hashes: {segments: SHA-256 of what a guest reads} of what is kept.
+    all that must be gone; sources: what a preview says that the VDIs come from; spare: witness.spare_sectors; hashes: {segments:
+    SHA-256 of what a guest reads} of what is kept.
     """
 
     def __init__(self, name, path, model):
@@ -42,11 +45,21 @@ class Scene(object):
         kept = [vdi.volume for vdi in policy.kept(model)] + policy.kept_volumes(model) + [model.mgt_volume]
         self.expected = dict((tuple(volume.segments), _repaired(before[tuple(volume.segments)])) for volume in kept)
         self.expected[witness.LOST] = []
+        self.sources = pool.alone(lambda: _sources(self.medium()))
         self.hashes = dict((tuple(vdi.volume.segments), vdi.virtual_sha256(model.extent_size)) for vdi in policy.kept(model))
 
     def medium(self):
         """The LUN as it is before the first run."""
         return medium.Medium(self.base)
+
+
+def _sources(start):
+    device = recorder.Recorder(start)
+    try:
+        plan, _ = resign.preview(device, identity.new_uuid(), scsi_id=SCSI_ID)
+    finally:
+        device.close()
+    return [source for source, _ in plan.map.vdis]
 
 
 def _repaired(entry):
@@ -84,7 +97,7 @@ class Recording(object):
         device = recorder.Recorder(target)
         try:
             sr_uuid = identity.new_uuid()
-            resign.resign(device, sr_uuid)
+            resign.resign(device, sr_uuid, scsi_id=SCSI_ID)
         finally:
             device.close()
         return sr_uuid, device.events, device.counts, target.sectors

@@ -4,8 +4,9 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 import collections
 import traceback
+import uuid as uuids
 
-from crash import recorder, witness
+from crash import recorder, scenes, witness
 from lvhd import reader
 from relvm import identity
 from relvm.engine import lun, resign, verify
@@ -79,12 +80,15 @@ class Trial(object):
         sr_uuid = identity.new_uuid()
         device = recorder.Recorder(medium)
         try:
-            result = resign.resign(device, sr_uuid)
+            result = resign.resign(device, sr_uuid, scsi_id=scenes.SCSI_ID)
             found = lun.Lun(device, lun.Placement(device))
         finally:
             device.close()
         if result.recovered != recovers or result.plan.sr_uuid != sr_uuid:
             raise witness.Wrong('it says recovered: %s, SR %s' % (result.recovered, result.plan.sr_uuid))
+        promised = [(source, str(uuids.uuid5(uuids.UUID(sr_uuid), str(source)))) for source in self.scene.sources]
+        if result.map.vdis != promised or set(found.vdis) != set(uuid for _, uuid in promised):
+            raise witness.Wrong('the map is %s, the preview said %s' % (result.map.vdis, promised))
         problems = verify.problems(found) + verify.leftovers(found, self.scene.identities)
         if problems:
             raise witness.Wrong('verify: %s' % problems[:5])

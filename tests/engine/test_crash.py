@@ -57,7 +57,8 @@ def test_crash_states_of_an_sr_with_qcow2_disks(directory):
     assert min(count.phases.values()) > 0
 
 
-@pytest.mark.parametrize('name', ['resigned_then_used', 'resigned_then_used_in_place', 'killed_then_used', 'sample_snaps'])
+@pytest.mark.parametrize('name', ['resigned_before', 'resigned_then_used', 'resigned_then_used_in_place', 'killed_then_used',
+                                  'sample_snaps'])
 def test_crash_states_of_a_lun_with_a_history(name, directory):
     """A dead log is on the LUN: nothing of it is applied."""
     check(explorer.Explorer(scenes.build(name, directory)).first_run(QUICK))
@@ -122,7 +123,7 @@ def test_the_recorder_writes_what_a_device_writes(two, tmpdir):
     shutil.copy(two.scene.base.path, path)
     device = blockdev.Device(path)
     try:
-        scenes.determined(two.seed + 1, lambda: resign.resign(device, identity.new_uuid()))
+        scenes.determined(two.seed + 1, lambda: resign.resign(device, identity.new_uuid(), scsi_id=scenes.SCSI_ID))
     finally:
         device.close()
     simulated = str(tmpdir.join('simulated.img'))

@@ -18,6 +18,7 @@ from relvm.octets import octets
 from relvm.engine.plan import Plan, padded
 
 SECTOR = 512
+OTHER = 'eeeeeeee-eeee-4eee-8eee-eeeeeeeeee00'
 NEW = 'ffffffff-ffff-4fff-8fff-ffffffffff00'
 UUID = '0b9c1b5e-9a51-4dd8-8a3c-2f1c8a8f6a01'
 
@@ -246,44 +247,41 @@ def test_every_uuid_is_new_and_used_once(shape_called):
         assert plan.old_uuids() == plan.uuids
 
 
-def test_two_plans_have_nothing_in_common(shape_called):
+def test_the_same_sr_uuid_gives_the_same_uuids_and_nothing_else_in_common(shape_called):
     one, other = planned(shape_called('one').path), planned(shape_called('one').path)
-    assert set(one.uuids.values()) & set(other.uuids.values()) == set([NEW])
+    assert one.uuids == other.uuids
     assert one.pv_uuid != other.pv_uuid
+    other = planned(shape_called('one').path, OTHER)
+    assert not set(one.uuids.values()) & set(other.uuids.values())
 
 
-class Source(object):
-    """Random numbers that begin with these uuids."""
-
-    def __init__(self, uuids):
-        self.answers = [uuid.UUID(each).bytes for each in uuids]
-        self.source = identity.os.urandom
-
-    def __call__(self, count):
-        if count == 16 and self.answers:
-            return self.answers.pop(0)
-        return self.source(count)
+def test_a_new_uuid_follows_from_the_sr_uuid_and_the_old_one(shape_called):
+    """As Python's own uuid module has it."""
+    for name in ('tree_with_clones', 'raw', 'cbt_logs'):
+        plan = planned(shape_called(name).path)
+        for old, new in plan.uuids.items():
+            if old != plan.lun.vg.sr_uuid:
+                assert new == str(uuid.uuid5(uuid.UUID(NEW), str(old)))
+        assert (plan.map.sr_from, plan.map.sr_uuid) == (shape_called(name).model.uuid, NEW)
+        assert plan.map.vdis == [(vdi.uuid, plan.uuids[vdi.uuid]) for vdi in plan.kept]
 
 
-FIRST, SECOND, THIRD = ['%08d-0101-4101-8101-010101010101' % number for number in (1, 2, 3)]
+def test_a_uuid_that_is_taken_is_refused_by_name(shape_called):
+    vdi, = shape_called('one').model.vdis
+    new = identity.uuid5(NEW, vdi.uuid)
+    with pytest.raises(errors.UuidTaken) as caught:
+        planned(shape_called('one').path, taken={new: 'VDI'})
+    assert caught.value.fields == {'vdi': vdi.uuid, 'uuid': new, 'what': 'VDI'}
+    with pytest.raises(errors.UuidTaken):
+        planned(shape_called('one').path, taken=[new])
 
 
-def test_taken_uuids_are_not_chosen(shape_called, monkeypatch):
-    source = Source([FIRST, FIRST, SECOND])
-    monkeypatch.setattr(identity.os, 'urandom', source)
-    plan = planned(shape_called('one').path, taken=[FIRST])
-    assert plan.uuids[shape_called('one').model.vdis[0].uuid] == SECOND
-    assert source.answers == []
-
-
-def test_no_uuid_is_chosen_twice(shape_called, monkeypatch):
-    """Not the new SR's, not one of the old ones, not one that another VDI got."""
-    model = shape_called('raw').model
-    source = Source([NEW, model.uuid, model.vdis[2].uuid, FIRST, FIRST, SECOND, SECOND, THIRD])
-    monkeypatch.setattr(identity.os, 'urandom', source)
-    plan = planned(shape_called('raw').path)
-    assert [plan.uuids[vdi.uuid] for vdi in model.vdis] == [FIRST, SECOND, THIRD]
-    assert source.answers == []
+def test_what_is_dropped_gets_another_uuid_when_its_own_is_taken(shape_called):
+    model = shape_called('two_snapshots').model
+    snap = [vdi for vdi in model.vdis if vdi.is_a_snapshot][0]
+    new = identity.uuid5(NEW, snap.uuid)
+    plan = planned(shape_called('two_snapshots').path, taken=[new])
+    assert identity.is_uuid(plan.uuids[snap.uuid]) and plan.uuids[snap.uuid] != new
 
 
 def test_a_record_without_volume_becomes_a_free_slot(shape_called):

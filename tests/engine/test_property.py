@@ -7,6 +7,7 @@ from __future__ import absolute_import, division, print_function
 import os
 import shutil
 import tempfile
+import uuid
 import xml.dom.minidom
 import xml.sax.saxutils
 
@@ -17,7 +18,7 @@ from conftest import copy
 from luns import devices, expect
 from lvhd import generate, image, reader, vgtext
 from relvm import errors, identity, octets
-from relvm.engine import blockdev, rehearsal, verify
+from relvm.engine import blockdev, rehearsal, resign, verify
 from relvm.formats import lvmlabel, lvmtext, mgt, redolog, vhd
 
 SECTOR = 512
@@ -85,15 +86,16 @@ def test_any_run_that_was_killed_twice_is_finished(seed, writes, again):
     with Scene(seed) as scene:
         for count in (writes, again):
             try:
-                devices.run(scene.path, UUID, stop_after=count)
+                devices.run(scene.path, UUID, stop_after=count, scsi_id='3600')
             except devices.Killed:
                 pass
             except errors.SameUuid:
-                # it was killed after it was done, and so there is nothing to repeat
+                # it was done, and so there is nothing to repeat
                 break
             seen, = reader.observe(scene.path)
             assert seen.vg_name in (scene.model.vg_name, 'VG_XenStorage-' + UUID)
-        devices.run(scene.path, OTHER)
+        promised = preview_of(scene.path, OTHER)
+        devices.run(scene.path, OTHER, scsi_id='3600')
         seen, = reader.observe(scene.path)
         assert (seen.vg_name, seen.exported) == ('VG_XenStorage-' + OTHER, False)
         outcome = expect_of(scene, scene.path)
@@ -103,6 +105,19 @@ def test_any_run_that_was_killed_twice_is_finished(seed, writes, again):
         expect.nothing_old_is_left(outcome)
         expect.mgt_is_that_of_before(outcome)
         expect.disks_are_those_of_before(outcome)
+        # whatever happened on the way, each VDI's uuid follows from the one that it had first, and the preview said so
+        with reader.Lun(scene.path) as lun:
+            kept = [old for old, new in outcome.uuids.items() if new in lun.vdi_uuids()]
+        assert dict(promised.vdis) == dict((old, outcome.uuids[old]) for old in kept)
+        assert dict(promised.vdis) == dict((old, str(uuid.uuid5(uuid.UUID(OTHER), str(old)))) for old in kept)
+
+
+def preview_of(path, sr_uuid):
+    device = blockdev.Device(path, False)
+    try:
+        return resign.preview(device, sr_uuid, scsi_id='3600')[0].map
+    finally:
+        device.close()
 
 
 # The LVM text
@@ -344,7 +359,8 @@ def test_difference_is_exactly_what_differs(old, offset, data):
 @examples(100)
 @given(st.lists(st.tuples(st.integers(0, 1 << 30), st.binary(max_size=80)), max_size=12), st.binary(min_size=0, max_size=8), st.data())
 def test_any_log_reads_back_and_no_damaged_one(runs, _, data):
-    log = redolog.Log('abcdefghijklmnopqrstuvwxyz012345', (8192, 4096), 7, 1 << 20, runs)
+    history = redolog.History(UUID, [UUID], (0, 0), (0, 0), 'x')
+    log = redolog.Log('abcdefghijklmnopqrstuvwxyz012345', (8192, 4096), 7, 1 << 20, runs, history)
     raw = log.render()
     volume = bytearray(b'\0' * (32768 - len(raw)) + raw)
 

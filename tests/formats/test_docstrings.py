@@ -51,7 +51,8 @@ TABLES = [
     (vhd, 'Footer, ', [(0, vhd.FOOTER)], {}),
     (vhd, 'Dynamic header, ', [(0, vhd.HEADER)], {56: 4, vhd.NAME_AT: vhd.NAME_SIZE, vhd.LOCATORS_AT: 24}),
     (qcow2, 'Header, version 3', [(0, qcow2.HEADER)], {qcow2.COMPRESSION_AT: 1}),
-    (redolog, 'Head:', [(0, redolog.HEAD), (struct.calcsize(redolog.HEAD), redolog.BODY)], {}),
+    (redolog, 'Head:', [(0, redolog.HEAD), (struct.calcsize(redolog.HEAD), redolog.BODY),
+                        (redolog.HISTORY_AT, redolog.HISTORY)], {}),
 ]
 
 

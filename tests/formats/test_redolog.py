@@ -11,14 +11,22 @@ from relvm import errors
 from relvm.formats import lvmlabel, redolog
 
 SECTOR = 512
+SR = '11111111-2222-4333-8444-555555555555'
+SOURCES = ['%08d-2222-4333-8444-555555555555' % number for number in range(40)]
 SIZE = 64 * 1024
 DEVICE = 1 << 40
 PV = 'abcdefghijklmnopqrstuvwxyzABCDEF'
 RUNS = [(4096, b'x' * 16), (1 << 39, b''), (DEVICE - 5, b'y' * 5), (0, bytes(bytearray(range(256))) * 3)]
 
 
+def history(**changes):
+    fields = dict({'sr': SR, 'sources': SOURCES, 'before': (1, 0xffffffff), 'after': (0xfffffffe, 4), 'scsi_id': '36001405'}, **changes)
+    return redolog.History(**fields)
+
+
 def log(**changes):
-    fields = dict({'pv_uuid': PV, 'staged': (12288, 8192), 'text_crc': 0xdeadbeef, 'area_size': 1 << 20, 'runs': RUNS}, **changes)
+    fields = dict({'pv_uuid': PV, 'staged': (12288, 8192), 'text_crc': 0xdeadbeef, 'area_size': 1 << 20, 'runs': RUNS,
+                   'history': history()}, **changes)
     return redolog.Log(**fields)
 
 
@@ -35,7 +43,14 @@ def load(data, device_size=DEVICE, size=None):
     return redolog.load(read, size or len(data), device_size)
 
 
+def same_history(one, other):
+    names = ('sr', 'sources', 'before', 'after', 'scsi_id', 'done')
+    return [getattr(one, name) for name in names] == [getattr(other, name) for name in names]
+
+
 def same(one, other):
+    if not same_history(one.history, other.history):
+        return False
     names = ('pv_uuid', 'staged', 'text_crc', 'area_size', 'runs')
     return [getattr(one, name) for name in names] == [getattr(other, name) for name in names]
 
@@ -46,14 +61,61 @@ def test_a_log_reads_back(runs):
     data = log(runs=runs).render()
     assert len(data) % SECTOR == 0
     found = load(volume(data))
+    assert found.made_on('36001405') and not found.made_on('')
     assert same(found, log(runs=runs))
     assert isinstance(found.pv_uuid, str)
 
 
 def test_a_log_that_fills_the_volume():
-    data = log(runs=[(0, b'x' * (SIZE - 512 - 12))]).render()
+    whole = log(runs=[(0, b'x' * (SIZE - 512 - 1024 - 12))])
+    data = whole.render()
     assert len(data) == SIZE
-    assert same(load(volume(data)), log(runs=[(0, b'x' * (SIZE - 512 - 12))]))
+    assert same(load(volume(data)), whole)
+
+
+@pytest.mark.parametrize('changes', [{}, {'sources': []}, {'sources': SOURCES[:32]}, {'scsi_id': ''}, {'scsi_id': 'x' * 256}],
+                         ids=['some', 'none', 'one sector', 'unknown LUN', 'long id'])
+def test_a_history_reads_back_with_its_log_and_after_it(changes):
+    whole = log(history=history(**changes))
+    data = whole.render()
+    assert same(load(volume(data)), whole)
+    found = redolog.load_history(lambda offset, length: bytes(volume(data)[offset:offset + length]), SIZE)
+    assert same_history(found, whole.history) and not found.done
+    data = data[:-512] + whole.over('another', (5, 6))
+    assert load(volume(data)) is None
+    found = redolog.load_history(lambda offset, length: bytes(volume(data)[offset:offset + length]), SIZE)
+    assert same_history(found, whole.history.finished('another', (5, 6))) and found.done
+    assert isinstance(found.scsi_id, str) and isinstance(found.sources and found.sources[0] or '', str)
+
+
+def test_a_scsi_id_for_which_there_is_no_room_is_left_out():
+    assert load(volume(log(history=history(scsi_id='x' * 257)).render())).history.scsi_id == ''
+
+
+def of_version_1(data, sources):
+    """The same log as release 1.0.0 wrote it."""
+    body, head = data[:-512 - sources], bytearray(data[-512:])
+    head[92:] = b'\0' * 420
+    struct.pack_into('<I', head, 8, 1)
+    struct.pack_into('<I', head, 12, zlib.crc32(bytes(head[16:])) & 0xffffffff)
+    return body + bytes(head)
+
+
+def test_a_log_of_version_1_is_read_and_leaves_no_history():
+    data = of_version_1(log().render(), 1024)
+    found = load(volume(data))
+    assert found.history is None and (found.runs, found.staged) == (RUNS, (12288, 8192))
+    assert redolog.load_history(lambda offset, length: bytes(volume(data)[offset:offset + length]), SIZE) is None
+    assert found.over('x', (5, 6)) == b'\0' * 512
+    assert not found.made_on('')
+
+
+def test_sources_stand_between_runs_and_head():
+    data = log(runs=[]).render()
+    assert data[:16] == b'\0\0\0\0\x22\x22\x43\x33\x84\x44\x55\x55\x55\x55\x55\x55'
+    assert len(data) == 1024 + 512
+    # a run that carries a history on leaves it where it is, whatever its runs are
+    assert log(runs=RUNS).render()[-1536:-512] == data[:1024]
 
 
 def test_runs_stand_in_front_of_the_head():
@@ -94,9 +156,9 @@ def put(offset, kind, value):
 
 
 @pytest.mark.parametrize('edit', [
-    put(8, '<I', 2), put(8, '<I', 0), put(16, '<Q', 513), put(16, '<Q', SIZE), put(16, '<Q', 1 << 63), put(16, '<Q', 512), put(24, '<I', 0),
+    put(8, '<I', 3), put(8, '<I', 0), put(16, '<Q', 513), put(16, '<Q', SIZE), put(16, '<Q', 1 << 63), put(16, '<Q', 512), put(24, '<I', 0),
     put(28, '<I', 100), put(28, '<I', 0xffffffff), put(16, '<Q', 0)],
-    ids=['version 2', 'version 0', 'odd length', 'longer than the volume', 'huge', 'shorter', 'checksum', 'count', 'huge count', 'nothing'])
+    ids=['version 3', 'version 0', 'odd length', 'longer than the volume', 'huge', 'shorter', 'checksum', 'count', 'huge count', 'nothing'])
 def test_heads_that_do_not_fit(edit):
     assert load(resealed(edit)) is None
 
@@ -112,7 +174,7 @@ def test_runs_beyond_the_device(runs):
 
 
 def test_a_run_that_is_cut():
-    data = bytearray(log(runs=[(0, b'x' * 400)]).render())
+    data = bytearray(of_version_1(log(runs=[(0, b'x' * 400)]).render(), 1024))
     struct.pack_into('<I', data, 8, 600)
     body = bytes(data[:-512])
     head = data[-512:]

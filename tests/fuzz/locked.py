@@ -41,8 +41,8 @@ class Interrupted(media.Device):
 class Locked(Editor):
     """The LUN of a model behind switch 1: log, staged area and label are written, and nothing else. staged: where that area is.
 
-    fields: [length, CRC, number of runs, PV UUID, staged offset, staged size, CRC of the text, area size] of the log; runs:
-    [(offset, bytes)]. `seal` writes them.
+    fields: [length, CRC, number of runs, PV UUID, staged offset, staged size, CRC of the text, area size] of the log; history: what
+    follows them in its head; sources: the bytes in front of it; runs: [(offset, bytes)]. `seal` writes them.
     """
 
     def __init__(self, sr):
@@ -57,15 +57,18 @@ class Locked(Editor):
         assert raw[:8] == b"RELVMLOG"
         self.fields = list(BODY.unpack_from(raw, 16))
         self.staged = self.fields[4]
+        self.history = bytearray(raw[16 + BODY.size:])
+        length = -(-16 * struct.unpack_from(str("<I"), self.history, 4)[0] // HEAD) * HEAD
+        self.sources = self.read("MGT", self.end - HEAD - length, length)
         self.runs = []
-        body = self.read("MGT", self.end - HEAD - self.fields[0], self.fields[0])
+        body = self.read("MGT", self.end - HEAD - length - self.fields[0], self.fields[0])
         position = 0
         for _ in range(self.fields[2]):
             offset, length = struct.unpack_from(str("<QI"), body, position)
             self.runs.append((offset, body[position + 12:position + 12 + length]))
             position += 12 + length
 
-    def seal(self, body=None, count=None, sums_right=True, length=None, magic=b"RELVMLOG", version=1):
+    def seal(self, body=None, count=None, sums_right=True, length=None, magic=b"RELVMLOG", version=2):
         """Writes `fields` and `runs` as a log with right checksums; what is given is written instead."""
         if body is None:
             body = b"".join(struct.pack(str("<QI"), offset, len(data)) + data for offset, data in self.runs)
@@ -74,9 +77,17 @@ class Locked(Editor):
         fields[0] = len(body) if length is None else length
         fields[1] = zlib.crc32(body) & 0xffffffff if sums_right else 0
         fields[2] = len(self.runs) if count is None else count
-        rest = BODY.pack(*fields).ljust(HEAD - 16, b"\0")
+        sources, history = self.sources, bytes(self.history)
+        if version == 1:
+            sources, history = b"", b""
+        rest = (BODY.pack(*fields) + history).ljust(HEAD - 16, b"\0")
         head = struct.pack(str("<8sII"), magic, version, zlib.crc32(rest) & 0xffffffff) + rest
-        self.write("MGT", self.end - HEAD - len(body), body + head)
+        self.write("MGT", self.end - HEAD - len(sources) - len(body), body + sources + head)
+
+    def seal_history(self, kind, offset, value):
+        """Another value in the history, counted from its start in the head, under right checksums."""
+        struct.pack_into(str(kind), self.history, offset, value)
+        self.seal()
 
     def staged_text(self):
         """The live text of the staged area, without its NUL."""

@@ -24,7 +24,7 @@ def log_is_gone(lun):
 
 @refused(41, DAMAGED)
 def log_of_another_version(lun):
-    lun.seal(version=2)
+    lun.seal(version=3)
 
 
 @refused(41, DAMAGED)
@@ -77,6 +77,37 @@ def run_behind_the_end_of_the_lun(lun):
 def run_at_the_end_of_all_address_space(lun):
     lun.runs.append(((1 << 64) - 1, b"12345678"))
     lun.seal()
+
+
+@refused(41, DAMAGED)
+def log_that_is_over(lun):
+    lun.seal_history("<I", 0, 1)
+
+
+@refused(41, DAMAGED)
+def log_of_an_unknown_state(lun):
+    lun.seal_history("<I", 0, 2)
+
+
+@refused(41, DAMAGED)
+def sources_are_damaged(lun):
+    lun.write("MGT", lun.end - 512 - 16, b"x")
+
+
+@refused(41, DAMAGED)
+def more_sources_than_there_are(lun):
+    lun.seal_history("<I", 4, 0xffffffff)
+
+
+@refused(41, DAMAGED)
+def one_source_less(lun):
+    lun.sources = b""
+    lun.seal_history("<I", 4, 0)
+
+
+@refused(41, DAMAGED)
+def scsi_id_longer_than_its_place(lun):
+    lun.seal_history("<H", 44, 257)
 
 
 @refused(41, STRAYS)

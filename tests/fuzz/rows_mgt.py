@@ -408,7 +408,7 @@ def _full_mgt():
     return sr
 
 
-@refused(NEW, "NoRoomForLog", "the metadata volume (MGT) has 0 unused bytes; the log of this resign needs 15872. Remove VDIs from "
+@refused(NEW, "NoRoomForLog", "the metadata volume (MGT) has 0 unused bytes; the log of this resign needs 16384. Remove VDIs from "
          "the original and clone again.", model=_full_mgt)
 def no_room_for_the_log(lun):
     pass

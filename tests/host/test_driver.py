@@ -636,3 +636,56 @@ def test_a_volume_that_sits_on_the_clone_is_refused_by_name(array):
     assert code == "SR_BACKEND_FAILURE_47"
     assert re.search("device-mapper devices on this host use .*: VG_XenStorage--x-VHD--y", text)
     assert sha256(a.clone) == untouched
+
+
+# Which disk is which
+
+
+def whole_map(xml_text):
+    """{uuid before: uuid after} of a preview, SR included."""
+    top = xml.dom.minidom.parseString(xml_text).documentElement
+
+    def words(node, name):
+        found = node.getElementsByTagName(name)
+        return found[0].firstChild.data.strip() if found and found[0].firstChild else ""
+    answer = top.getElementsByTagName("resign")[0]
+    mapped = dict((words(vdi, "from"), words(vdi, "new_uuid")) for vdi in answer.getElementsByTagName("vdi") if words(vdi, "new_uuid"))
+    mapped[words(answer, "from")] = words(answer, "new_sr")
+    return mapped
+
+
+@everywhere
+def test_a_preview_with_the_sr_uuid_shows_what_the_resign_gives(array):
+    lun = array(shapes.two_snapshots())
+    config = lun.config(**{"resign-as": "12345678-0000-4000-8000-000000000001"})
+    promised = whole_map(lun.xapi.sr_probe("relvmoiscsi", config))
+    assert promised[lun.sr.uuid] == "12345678-0000-4000-8000-000000000001"
+    kept = [vdi for vdi in lun.sr.vdis if not vdi.is_a_snapshot]
+    assert lun.create(config=config)[:2] == ("SR_BACKEND_FAILURE_1", SUCCESS)
+    with reader.Lun(lun.clone) as found:
+        new = dict((tuple(volume.segments), volume.name[-36:]) for volume in found.volumes.values())
+        assert found.vg_name[-36:] == promised[lun.sr.uuid]
+    assert dict((vdi.uuid, new[tuple(vdi.volume.segments)]) for vdi in kept) == dict((vdi.uuid, promised[vdi.uuid]) for vdi in kept)
+    for vdi in kept:
+        assert "VDI %s was %s" % (promised[vdi.uuid], vdi.uuid) in lun.world.log()
+    # Once more, before anybody has used it: nothing is written
+    before = sha256(lun.clone)
+    assert whole_map(lun.xapi.sr_probe("relvmoiscsi", config)) == promised
+    assert lun.create(config=config)[:2] == ("SR_BACKEND_FAILURE_1", SUCCESS)
+    assert sha256(lun.clone) == before
+    # With another one, what comes from what is still the same
+    again = whole_map(lun.xapi.sr_probe("relvmoiscsi", lun.config()))
+    assert sorted(again) == sorted(promised) and not set(again.values()) & set(promised.values())
+
+
+def test_an_sr_uuid_that_cannot_be_taken(array):
+    lun = array(shapes.one())
+    lun.attach_original()
+    before = sha256(lun.clone)
+    for uuid, words in ((lun.sr.uuid, "an SR of this pool has it"), (lun.sr.vdis[0].uuid, "a VDI of this pool has it"),
+                        ("12345678-0000-4000-8000-00000000000A", "no UUID in lower case")):
+        config = lun.config(**{"resign-as": uuid})
+        code, text, _ = lun.create(config=config)
+        assert code == "SR_BACKEND_FAILURE_47" and words in text and uuid in text
+        assert words in lun.xapi.sr_probe("relvmoiscsi", config)
+    assert sha256(lun.clone) == before

@@ -65,7 +65,11 @@ def previewed(path, sr_uuid=SR):
 
 
 def comparable(data, path, names):
-    """As text that is equal for equal previews. names: with those of SR and VDIs."""
+    """As text that is equal for equal previews. names: with those of SR and VDIs. A pack leaves out the history of a resign that is over."""
+    if not data['locked']:
+        data['new'].pop('from', None)
+        for vdi in data['vdis']:
+            del vdi['from'], vdi['new_uuid']
     if not names:
         for thing in [data] + data['vdis']:
             for key in ('name_label', 'name_description'):

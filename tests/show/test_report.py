@@ -11,7 +11,7 @@ import pytest
 from luns import damage, devices
 from lvhd import policy, reader, shapes
 from lvhd.model import Sr
-from relvm import errors
+from relvm import errors, identity
 from relvm.engine import blockdev
 from relvm.show import jsontext, report
 
@@ -179,7 +179,10 @@ def test_locked(shape_called, tmpdir):
     path = shape_called('one').copy(tmpdir.join('lun.img'))
     devices.killed(path, OTHER, 3)
     data = previewed(path)
-    assert (data['possible'], data['locked'], data['sr_uuid'], data['vdis'], data['writes']) == (True, True, OTHER, [], [])
+    vdi, = shape_called('one').model.vdis
+    assert (data['possible'], data['locked'], data['sr_uuid'], data['done']) == (True, True, OTHER, False)
+    assert [(each['from'], each['uuid']) for each in data['vdis']] == [(vdi.uuid, identity.uuid5(OTHER, vdi.uuid))]
+    assert data['new']['from'] == shape_called('one').model.uuid
     assert u'LOCKED    an interrupted resign will be finished first' in report.as_text(data)
     assert texts(elements(data)[1], 'locked') == ['true']
 

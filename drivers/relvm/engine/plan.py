@@ -10,6 +10,7 @@ from relvm.formats import lvmgroup
 from relvm.formats import lvmlabel
 from relvm.formats import mgt
 from relvm.formats import redolog
+from relvm.engine import origins
 from relvm.octets import octets
 
 DESCRIPTION = 'Resigned by relvmoiscsi'
@@ -26,17 +27,22 @@ class Plan(object):
     ids           {old LVM id: new one}, with dashes; pv_uuid  the new PV UUID, no dashes
     staged        (offset, size) of the staged metadata area; staged_text, final_text
     runs          [(offset on the LUN, bytes)] for MGT and the headers of images
+    origins       origins.Origins of what is on the LUN; map: origins.Map
     log           redolog.Log; log_bytes what is written; log_runs where [(offset, length)]
     """
 
-    def __init__(self, lun, sr_uuid, name_label=None, name_description=None, taken=(), again=False):
-        """sr_uuid: the new identity. Names: UTF-8 as native str, None keeps the old. taken: uuids that must not be used.
-        again: an interrupted run of this very sr_uuid has just been finished; everything below the SR still gets new ids.
+    def __init__(self, lun, sr_uuid, name_label=None, name_description=None, taken=(), again=False, traced=None, scsi_id=''):
+        """sr_uuid: the new identity. Names: UTF-8 as native str, None keeps the old.
+        taken: uuids that must not be used, or a dict that says what has each. traced: origins.Origins of the LUN, None if it has none.
+        scsi_id: of the LUN, '' when not known. again: an interrupted run has just been finished. If it was of this very sr_uuid,
+        LVM's ids still become new.
 
         Raises a subclass of errors.Refused.
         """
         self.lun = lun
         self.sr_uuid = sr_uuid
+        self.scsi_id = scsi_id
+        self.origins = traced or origins.Origins(lun.vg.sr_uuid)
         self.report = list(lun.report)
         if lun.vg.exported:
             raise errors.Exported(vg=lun.vg.name)
@@ -97,7 +103,9 @@ class Plan(object):
     def _name(self, taken):
         """A new uuid for every one that the SR uses, also for those of records and LVs that are dropped."""
         lun = self.lun
-        used = dict.fromkeys(taken)
+        used = dict.fromkeys(taken, 'something of this pool')
+        if isinstance(taken, dict):
+            used.update(taken)
         old = [lun.vg.sr_uuid]
         old.extend([vdi.uuid for vdi in lun.order])
         old.extend([record.uuid for record in lun.mgt.records if identity.is_uuid(record.uuid)])
@@ -106,17 +114,30 @@ class Plan(object):
         old.extend(sorted(lun.uuids))
         if self.sr_uuid in old[1:]:
             raise errors.SameUuid(uuid=self.sr_uuid)
-        used.update(dict.fromkeys(old))
-        used[self.sr_uuid] = None
+        used.update(dict.fromkeys(old, 'on this LUN'))
+        used[self.sr_uuid] = 'the new SR'
+        kept = dict([(vdi.uuid, vdi) for vdi in self.kept])
         self.uuids = {lun.vg.sr_uuid: self.sr_uuid}
-        for uuid in old:
+        for uuid in [vdi.uuid for vdi in self.kept] + old:
             if uuid not in self.uuids:
-                self.uuids[uuid] = identity.unused_uuid(used)
-                used[self.uuids[uuid]] = None
+                self.uuids[uuid] = self._new_uuid(uuid, used, uuid in kept)
+                used[self.uuids[uuid]] = 'another VDI of this LUN'
+        self.map = origins.Map(self.origins.sr, self.sr_uuid,
+                               [(self.origins.of(vdi.uuid), self.uuids[vdi.uuid]) for vdi in self.kept])
         for lv in lun.others:
             name = identity.substitute(lv.name, self.uuids)
             if name != lv.name:
                 self.report.append('the LV %s has an old uuid in its name; it will be %s' % (lv.name, name))
+
+    def _new_uuid(self, uuid, used, needed):
+        """needed: a VDI that is kept must get the uuid that follows from its source, and no other."""
+        new = identity.uuid5(self.sr_uuid, self.origins.of(uuid))
+        # Only the names of an interrupted run that is made again stay
+        if new not in used or new == uuid:
+            return new
+        if needed:
+            raise errors.UuidTaken(vdi=self.origins.of(uuid), uuid=new, what=used[new])
+        return identity.unused_uuid(used)
 
     def _render_lvm(self):
         lun = self.lun
@@ -140,6 +161,7 @@ class Plan(object):
         types = dict([(vdi.uuid, mgt.VDI_TYPES[vdi.kind()]) for vdi in lun.order])
         self._report_blank_names(name_label, name_description)
         new = lun.mgt.rewritten(self.uuids, gone, types, name_label, name_description)
+        self.new_mgt = new
         self.runs = self._changes(lun.mgt_lv, 0, octets(lun.mgt.raw), octets(new))
         for vdi in self.kept:
             for offset, old, changed in vdi.changes(self.uuids):
@@ -172,17 +194,17 @@ class Plan(object):
         size = lun.vg.lv_size(lun.mgt_lv)
         if len(lun.mgt_lv.segments) != 1:
             raise errors.BadExtents(lv=mgt.LV_NAME, what='%d segments; one is expected' % len(lun.mgt_lv.segments))
-        self.log = redolog.Log(self.pv_uuid, self.staged, lvmlabel.crc(octets(self.staged_text)), lun.area.size, self.runs)
+        sources = self.origins.sources or [source for source, _ in self.map.vdis]
+        history = redolog.History(self.origins.sr, sources, origins.marks(lun.area.text_crc, lun.mgt.raw),
+                                  origins.marks(lvmlabel.crc(octets(self.final_text)), self.new_mgt), self.scsi_id)
+        self.log = redolog.Log(self.pv_uuid, self.staged, lvmlabel.crc(octets(self.staged_text)), lun.area.size, self.runs, history)
         self.log_bytes = self.log.render()
         redolog.check_room(size, lun.mgt.used, len(self.log_bytes))
         self.log_at = lun.vg.runs(lun.mgt_lv, size - len(self.log_bytes), len(self.log_bytes))[0][0]
 
     def old_uuids(self):
         """Every uuid that must not be left: {old: anything}."""
-        old = dict(self.uuids)
-        if self.uuids[self.lun.vg.sr_uuid] == self.lun.vg.sr_uuid:
-            del old[self.lun.vg.sr_uuid]
-        return old
+        return dict([(old, new) for old, new in self.uuids.items() if old != new])
 
     def writes(self):
         """[(step, offset, length)] of every write of the run, in order."""

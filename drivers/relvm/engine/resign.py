@@ -10,12 +10,15 @@
     apply       the logged changes to MGT and the VHD headers; flush; read everything back and check it
     final       the LVM metadata to its standard place, not exported; flush
     switch 2    one write of the label; flush
-    clear log   hygiene only
+    clear log   its head now says that it is over; its history stays (formats.redolog)
 
 The label alone says where a run that was killed has come to. On its standard area: nothing happened that anybody reads, so a
 new plan is made and whatever log is found is dead. On the staged area of a log that belongs to it: the logged changes are applied
-again, which is harmless, and the run goes on from there; then the SR is resigned once more, so that success always means that
-the LUN has the SR uuid of this call, and two clones of a half-done LUN never end as twins. Anything else is refused.
+again, which is harmless, and the run goes on from there; then, unless it was this very LUN and the SR uuid of this call, the SR is
+resigned once more, so that success always means that the LUN has the SR uuid of this call, and two clones of a half-done LUN never
+end as twins. Anything else is refused.
+
+A LUN that has the SR uuid of this call already, from a resign after which nobody used it, is a success without a write.
 """
 
 import sys
@@ -27,6 +30,7 @@ from relvm.formats import lvmgroup
 from relvm.formats import lvmlabel
 from relvm.formats import mgt
 from relvm.formats import redolog
+from relvm.engine import origins
 from relvm.engine import rehearsal
 from relvm.engine import verify
 from relvm.engine.lun import Lun
@@ -43,21 +47,32 @@ class Progress(object):
         """A step begins. Names are those of the module's docstring."""
 
     def switched(self):
-        """Switch 1 is on the medium: from here on the LUN does not look like its original any more."""
+        """The LUN does not look like its original any more: switch 1 is on the medium, or was before this run."""
+
+
+class Done(object):
+    """Stands for a Plan where there is nothing to do: the lun has this SR uuid already, from a resign after which nobody used it."""
+
+    def __init__(self, lun, mapped):
+        self.lun = lun
+        self.map = mapped
 
 
 class Result(object):
-    """plan (of the last resign), recovered (an interrupted run was finished first)"""
+    """plan (of the last resign; None when the LUN had the SR uuid of the call), recovered (an interrupted run was finished first),
+    map (origins.Map)
+    """
 
-    def __init__(self, plan, recovered):
+    def __init__(self, plan, recovered, mapped):
         self.plan = plan
         self.recovered = recovered
+        self.map = mapped
 
 
-def resign(device, sr_uuid, name_label=None, name_description=None, taken=(), progress=None):
+def resign(device, sr_uuid, name_label=None, name_description=None, taken=(), progress=None, scsi_id=''):
     """The whole job on an open blockdev.Device. Returns a Result; the LUN then has the SR uuid `sr_uuid`.
 
-    Names: UTF-8 as native str, None keeps what MGT says. taken: uuids that must not be chosen.
+    Names: UTF-8 as native str, None keeps what MGT says. taken: uuids that must not be chosen. scsi_id: of the LUN, '' when not known.
     Raises errors.Refused (nothing changed that anybody reads) or errors.Interrupted (repeat the call to finish).
     """
     if progress is None:
@@ -67,35 +82,76 @@ def resign(device, sr_uuid, name_label=None, name_description=None, taken=(), pr
     # but not what this run writes because of it
     device.flush()
     foreign.check(device)
-    recovered = recover(device, progress)
+    placement = Placement(device)
+    same_lun = True
+    if placement.staged:
+        same_lun = find_log(device, placement).made_on(scsi_id)
+    recovered = recover(device, progress, scsi_id)
     try:
-        plan = _plan(device, sr_uuid, name_label, name_description, taken, recovered)
+        once = rehearsal.Once(device)
+        if same_lun:
+            done = _already(once, sr_uuid, scsi_id, bool(recovered))
+            if done is not None:
+                progress.switched()
+                return Result(None, bool(recovered), done.map)
+        plan = _plan(once, sr_uuid, name_label, name_description, taken, bool(recovered), scsi_id)
         execute(device, plan, progress)
     except errors.Refused:
         if not recovered:
             raise
         raise errors.RecoveredOnly(sr_uuid=recovered, what=sys.exc_info()[1].sentence())
-    return Result(plan, bool(recovered))
+    return Result(plan, bool(recovered), plan.map)
 
 
-def _plan(device, sr_uuid, name_label, name_description, taken, again):
-    once = rehearsal.Once(device)
-    plan = Plan(Lun(once, Placement(once)), sr_uuid, name_label, name_description, taken, again)
+def _already(once, sr_uuid, scsi_id, recovered):
+    """The Done of a LUN that a resign has given this very SR uuid, and that nobody has used since; None for any other."""
+    placement = Placement(once)
+    if placement.staged or lvmgroup.VolumeGroup(placement.area.text).sr_uuid != sr_uuid:
+        return None
+    lun = Lun(once, placement)
+    found = origins.read(lun, scsi_id, recovered)
+    if found.scsi_id != scsi_id or verify.problems(lun):
+        return None
+    return Done(lun, origins.Map(found.sr, sr_uuid, [(found.of(vdi.uuid), vdi.uuid) for vdi in lun.order]))
+
+
+def _plan(once, sr_uuid, name_label, name_description, taken, again, scsi_id):
+    lun = Lun(once, Placement(once))
+    plan = Plan(lun, sr_uuid, name_label, name_description, taken, again, origins.read(lun, scsi_id, again), scsi_id)
     rehearsal.rehearse(once, plan)
     return plan
 
 
-def preview(device, sr_uuid, name_label=None, name_description=None, taken=()):
-    """The Plan that resign() would carry out, and whether it would finish an interrupted run first: (Plan or None, bool).
-
-    The plan is None for a locked LUN: it can be made only when the interrupted run has been finished. Writes nothing.
-    """
+def preview(device, sr_uuid, name_label=None, name_description=None, taken=(), scsi_id=''):
+    """The Plan that resign() would carry out, or a Done, and whether it would finish an interrupted run first. Writes nothing."""
     foreign.check(device)
-    placement = Placement(device)
+    view = rehearsal.Once(device)
+    placement = Placement(view)
+    same_lun = True
     if placement.staged:
-        find_log(device, placement)
-        return None, True
-    return _plan(device, sr_uuid, name_label, name_description, taken, False), False
+        log = find_log(view, placement)
+        same_lun = log.made_on(scsi_id)
+        view = _finished(view, placement, log, scsi_id)
+    done = None
+    if same_lun:
+        done = _already(view, sr_uuid, scsi_id, placement.staged)
+    return done or _plan(view, sr_uuid, name_label, name_description, taken, placement.staged, scsi_id), placement.staged
+
+
+def _finished(once, placement, log, scsi_id):
+    """The LUN as recover() would leave it, to be read."""
+    locked = Lun(rehearsal.Rehearsal(once, log.runs), placement)
+    final = lvmgroup.unlocked(locked.vg)
+    label = placement.label
+    head = locked.vg.runs(locked.mgt_lv, locked.vg.lv_size(locked.mgt_lv) - redolog.HEAD_SIZE, redolog.HEAD_SIZE)[0][0]
+    pieces = [(lvmlabel.AREA_OFFSET, lvmlabel.render_area(lvmlabel.AREA_OFFSET, log.area_size, final)),
+              (label.sector * lvmlabel.SECTOR, label.switched(log.pv_uuid, (lvmlabel.AREA_OFFSET, log.area_size))),
+              (head, _over(log, scsi_id, locked, final))]
+    return rehearsal.Rehearsal(once, log.runs + pieces)
+
+
+def _over(log, scsi_id, locked, final):
+    return log.over(scsi_id, origins.marks(lvmlabel.crc(octets(final)), locked.mgt.raw))
 
 
 def execute(device, plan, progress):
@@ -115,17 +171,17 @@ def execute(device, plan, progress):
     _expect(device, plan.staged[0], plan.staged_bytes, errors.Changing)
     _switch(device, now, plan.pv_uuid, plan.staged, 'switch 1')
     progress.switched()
-    _complete(device, plan.log, progress, plan)
+    _complete(device, plan.log, progress, plan, plan.scsi_id)
 
 
-def recover(device, progress):
+def recover(device, progress, scsi_id=''):
     """Finishes an interrupted run, if there is one. Returns the SR uuid that the LUN has then, '' if there was none."""
     placement = Placement(device)
     if not placement.staged:
         return ''
     log = find_log(device, placement)
     progress.switched()
-    _complete(device, log, progress, None)
+    _complete(device, log, progress, None, scsi_id)
     return lvmgroup.VolumeGroup(placement.area.text).sr_uuid
 
 
@@ -152,7 +208,7 @@ def find_log(device, placement):
     return log
 
 
-def _complete(device, log, progress, plan):
+def _complete(device, log, progress, plan, scsi_id):
     """From the locked state to the new one. Everything here may be repeated."""
     try:
         progress.step('apply')
@@ -168,7 +224,8 @@ def _complete(device, log, progress, plan):
 
         progress.step('final')
         device.step = 'writing the final metadata'
-        final = lvmlabel.render_area(lvmlabel.AREA_OFFSET, log.area_size, lvmgroup.unlocked(locked.vg))
+        text = lvmgroup.unlocked(locked.vg)
+        final = lvmlabel.render_area(lvmlabel.AREA_OFFSET, log.area_size, text)
         device.write(lvmlabel.AREA_OFFSET, padded(final))
         device.flush()
 
@@ -181,7 +238,7 @@ def _complete(device, log, progress, plan):
         device.step = 'clearing the log'
         size = locked.vg.lv_size(locked.mgt_lv)
         device.write(locked.vg.runs(locked.mgt_lv, size - redolog.HEAD_SIZE, redolog.HEAD_SIZE)[0][0],
-                     octets('\0') * redolog.HEAD_SIZE)
+                     _over(log, scsi_id, locked, text))
     except errors.ReadFailed:
         _read_failed(device)
     except errors.Refused:

@@ -33,6 +33,7 @@ class Access(object):
     ask          function (this object) that raises when the pool speaks against a resign; None for a look only
     rewrite      function (open Device, Progress) that gives it its new identity; None for a look only
     resigned     True once it has its new identity
+    map          then an origins.Map: what became of what
     """
 
     was_visible = shared = False
@@ -47,6 +48,7 @@ class Access(object):
         self.ask = None
         self.rewrite = None
         self.resigned = False
+        self.map = None
         self._begin = 0
         self._attached = False
         self._lock = None
@@ -94,7 +96,7 @@ class Access(object):
             if not self.resigned:
                 raise
             what = smcompat.masked(smcompat.describe(errors.current()), smcompat.secrets(self.sr))
-            raise errors.Unjudged(uuid=self.sr_uuid, what=what)
+            raise errors.Unjudged(uuid=self.map.sr_uuid, what=what)
 
     def _look_before(self):
         """What is there already; refused when somebody may be using it. Writes down what this run is about to do."""

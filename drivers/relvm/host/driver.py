@@ -6,6 +6,7 @@ anything; what they need of the transport is a class like access.Access.
 """
 
 from relvm import errors
+from relvm import identity
 from relvm import octets
 from relvm.engine import blockdev
 from relvm.engine import resign
@@ -68,6 +69,7 @@ class Resigner(object):
         names = self._names()
         self._originals = originals.Originals(self.session, self.SCSIid, self.host_ref)
         taken = smcompat.known_uuids(self.session)
+        sr_uuid = self._wanted_uuid(lun.sr_uuid)
         luns = smcompat.luns_of_srs(self.session)
 
         def rewrite(device, progress):
@@ -76,7 +78,7 @@ class Resigner(object):
             _check_images(vg)
             self._check_original(vg)
             _refuse_ahead(lun, device, luns)
-            resign.resign(device, lun.sr_uuid, names[0], names[1], taken, progress)
+            lun.map = resign.resign(device, sr_uuid, names[0], names[1], taken, progress, self.SCSIid).map
             lun.resigned = True
         return rewrite
 
@@ -94,24 +96,27 @@ class Resigner(object):
 
     def verify(self, lun):
         """This host's LVM, vhd-util and sm read the result and agree, or the call fails."""
+        smcompat.log('%s: SR %s was %s' % (self.SCSIid, lun.map.sr_uuid, lun.map.sr_from))
+        for source, uuid in lun.map.vdis:
+            smcompat.log('%s: VDI %s was %s' % (self.SCSIid, uuid, source))
         lun.steps.step('verify')
         try:
             found = _read(lun.path)
-            if found.vg.sr_uuid != lun.sr_uuid:
-                raise errors.JudgeDisagrees(uuid=lun.sr_uuid, judge=lun.path, what='the SR there is %s' % found.vg.sr_uuid)
+            if found.vg.sr_uuid != lun.map.sr_uuid:
+                raise errors.JudgeDisagrees(uuid=lun.map.sr_uuid, judge=lun.path, what='the SR there is %s' % found.vg.sr_uuid)
             judges.agree(found, lun.path)
         except errors.Refused:
-            raise errors.Unjudged(uuid=lun.sr_uuid, what=errors.current().sentence())
+            raise errors.Unjudged(uuid=lun.map.sr_uuid, what=errors.current().sentence())
 
     def probe(self):
         """What create() would do, as XML; writes nothing."""
         return self.guarded(self._probe)
 
     def _probe(self):
-        sr_uuid = smcompat.util.gen_uuid()
         data = report.empty(0)
         try:
             self._refuse_used_lun()
+            sr_uuid = self._wanted_uuid(smcompat.util.gen_uuid())
         except errors.Refused:
             # attaching it would disturb whoever uses it
             report.add_reason(data, errors.current())
@@ -122,7 +127,7 @@ class Resigner(object):
             lun.attach()
             device = blockdev.Device(lun.path, False)
             try:
-                data = report.preview(device, sr_uuid)
+                data = report.preview(device, sr_uuid, None, None, smcompat.known_uuids(self.session), self.SCSIid)
                 self._add_original(data, device)
                 self._add_foreign_images(data, device)
                 self._add_the_pools_word(data, device, lun)
@@ -192,6 +197,18 @@ class Resigner(object):
         used = smcompat.in_use_by(self.session, self.SCSIid, self.sr_ref or self._introduced())
         if used:
             raise errors.InUse(scsi_id=self.SCSIid, sr=used[0], how=used[1])
+
+    def _wanted_uuid(self, otherwise):
+        """The new SR uuid: that of the device config, which nothing of the pool may have, or `otherwise`."""
+        uuid = self.dconf.get('resign-as', '')
+        if not uuid:
+            return otherwise
+        if not identity.is_uuid(uuid):
+            raise errors.BadResignAs(uuid=uuid, what='that is no UUID in lower case')
+        known = smcompat.known_uuids(self.session)
+        if uuid in known:
+            raise errors.BadResignAs(uuid=uuid, what='%s of this pool has it' % {'SR': 'an SR', 'VDI': 'a VDI'}[known[uuid]])
+        return uuid
 
     def _check_copy(self, device, guard):
         """The LUN is a copy, not an original, and LVM leaves its original alone until it has its new identity."""

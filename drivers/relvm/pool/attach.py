@@ -23,7 +23,7 @@ MARK = 'relvmoiscsi'
 RESIGNED = 'successfully resigned'
 # Arguments that are not part of the device config, and device config that is for the resign alone.
 NAMES = ('name-label', 'name-description', 'type')
-RESIGN_ONLY = ('force', 'resign')
+RESIGN_ONLY = ('force', 'resign', 'resign-as', 'snapshots', 'drop')
 
 
 class AttachError(Exception):

@@ -10,10 +10,11 @@ The data is a dict of plain values; names are Unicode text, all other text is AS
     copied_from     the SCSI id under which the SR was last used, or ''; device_hint  the path that says so
     copy_of         the SR of this pool that it is a copy of, or '' (the driver fills it in)
     report          [sentence]
-    vdis            [{'uuid', 'new_uuid', 'name_label', 'type' vhd|qcow2|raw, 'size', 'parent', 'hidden',
-                      'action' keep|drop, 'reason'}]
+    vdis            [{'uuid' that it has on the LUN, 'from' that it had before the first resign, 'new_uuid', 'name_label',
+                      'type' vhd|qcow2|raw, 'size', 'parent', 'hidden', 'action' keep|drop, 'reason'}]
     removed         [{'lv', 'reason'}]
-    new             {'sr_uuid', 'pv_uuid'}
+    new             {'sr_uuid', 'from' the SR uuid before the first resign, 'pv_uuid'}
+    done            True when the LUN has the new SR uuid already and nothing would be written
     writes          [{'step', 'offset', 'length'}]
 """
 
@@ -28,7 +29,7 @@ from relvm.engine.lun import Lun
 from relvm.engine.lun import Placement
 
 
-def preview(device, sr_uuid, name_label=None, name_description=None):
+def preview(device, sr_uuid, name_label=None, name_description=None, taken=(), scsi_id=''):
     """What resign() would do, as data. Never raises errors.Refused: a refusal is part of the answer."""
     data = empty(device.size)
     try:
@@ -40,11 +41,12 @@ def preview(device, sr_uuid, name_label=None, name_description=None):
         # a path on the LUN holds whatever somebody put there
         data['copied_from'] = errors.printable(lvmgroup.copied_from(vg.pv_device))
         data['device_hint'] = errors.printable(vg.pv_device)
-        plan, data['locked'] = resign.preview(device, sr_uuid, name_label, name_description)
+        data['locked'] = placement.staged
+        plan, _ = resign.preview(device, sr_uuid, name_label, name_description, taken, scsi_id)
         data['possible'] = True
-        if plan is not None:
-            _describe(data, plan.lun)
-            _decide(data, plan)
+        _describe(data, plan.lun)
+        data['done'] = isinstance(plan, resign.Done)
+        _decide(data, plan)
     except errors.Refused:
         add_reason(data, errors.current())
         _describe_what_can_be_read(data, device)
@@ -59,7 +61,7 @@ def empty(size):
     """The data of a LUN of which nothing is known."""
     return {'sr_uuid': '', 'name_label': '', 'name_description': '', 'vg': '', 'pv_uuid': '', 'size': size, 'possible': False,
             'locked': False, 'reasons': [], 'copied_from': '', 'device_hint': '', 'copy_of': '', 'report': [], 'vdis': [],
-            'removed': [], 'new': {}, 'writes': []}
+            'removed': [], 'new': {}, 'done': False, 'writes': []}
 
 
 def add_reason(data, error):
@@ -93,24 +95,30 @@ def _describe(data, lun):
         parent = ''
         if vdi.parent is not None:
             parent = vdi.parent.uuid
-        data['vdis'].append({'uuid': vdi.uuid, 'new_uuid': '', 'name_label': _name(vdi.name_label()),
+        data['vdis'].append({'uuid': vdi.uuid, 'from': vdi.uuid, 'new_uuid': '', 'name_label': _name(vdi.name_label()),
                              'type': vdi.kind(), 'size': vdi.size(lun.vg), 'parent': parent, 'hidden': vdi.hidden,
                              'action': '', 'reason': ''})
 
 
 def _decide(data, plan):
-    gone = dict([(vdi.uuid, why) for vdi, why in plan.dropped])
+    data['new'] = {'sr_uuid': plan.map.sr_uuid, 'from': plan.map.sr_from, 'pv_uuid': plan.lun.label.pv_uuid}
+    if data['done']:
+        new = dict([(uuid, (source, uuid)) for source, uuid in plan.map.vdis])
+        gone = {}
+    else:
+        new = dict([(vdi.uuid, pair) for vdi, pair in zip(plan.kept, plan.map.vdis)])
+        gone = dict([(vdi.uuid, why) for vdi, why in plan.dropped])
+        data['new']['pv_uuid'] = plan.pv_uuid
+        data['report'] = list(plan.report)
+        data['removed'] = [{'lv': name, 'reason': why} for name, why in plan.removed]
+        data['writes'] = [{'step': step, 'offset': offset, 'length': length} for step, offset, length in plan.writes()]
     for vdi in data['vdis']:
         if vdi['uuid'] in gone:
             vdi['action'] = 'drop'
             vdi['reason'] = gone[vdi['uuid']]
         else:
             vdi['action'] = 'keep'
-            vdi['new_uuid'] = plan.uuids[vdi['uuid']]
-    data['report'] = list(plan.report)
-    data['removed'] = [{'lv': name, 'reason': why} for name, why in plan.removed]
-    data['new'] = {'sr_uuid': plan.sr_uuid, 'pv_uuid': plan.pv_uuid}
-    data['writes'] = [{'step': step, 'offset': offset, 'length': length} for step, offset, length in plan.writes()]
+            vdi['from'], vdi['new_uuid'] = new[vdi['uuid']]
 
 
 def as_text(data):
@@ -131,6 +139,8 @@ def as_text(data):
         lines.append('VDI       %s  %s  %12d  "%s"%s' % (vdi['uuid'], vdi['type'], vdi['size'],
                                                        _shown(vdi['name_label']), _hidden(vdi)))
         if vdi['action'] == 'keep':
+            if vdi['from'] != vdi['uuid']:
+                lines.append('   was    %s' % vdi['from'])
             lines.append('   ->     %s' % vdi['new_uuid'])
         elif vdi['action'] == 'drop':
             lines.append('   drop   %s' % vdi['reason'])
@@ -138,6 +148,8 @@ def as_text(data):
         lines.append('LV        %s\n   drop   %s' % (removed['lv'], removed['reason']))
     for sentence in data['report']:
         lines.append('note      %s' % sentence)
+    if data['done']:
+        lines.append('the LUN has this SR uuid already; there is nothing to do')
     if data['writes']:
         total = 0
         for write in data['writes']:
@@ -180,13 +192,16 @@ def _resign_element(out, data):
     _element(out, 'locked', str(data['locked']).lower())
     for reason in data['reasons']:
         out.append('<reason code="%s">%s</reason>\n' % (reason['code'], _escape(reason['sentence'])))
+    if data['new']:
+        _element(out, 'new_sr', data['new']['sr_uuid'])
+        _element(out, 'from', data['new']['from'])
     _element(out, 'copy_of', data['copy_of'])
     _element(out, 'copied_from', data['copied_from'])
     for sentence in data['report']:
         _element(out, 'report', sentence)
     for vdi in data['vdis']:
         out.append('<vdi>\n')
-        for name in ('uuid', 'name_label', 'action', 'reason', 'type', 'parent'):
+        for name in ('uuid', 'from', 'new_uuid', 'name_label', 'action', 'reason', 'type', 'parent'):
             _element(out, name, vdi[name])
         _element(out, 'size', str(vdi['size']))
         _element(out, 'hidden', str(vdi['hidden']).lower())
