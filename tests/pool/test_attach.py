@@ -8,10 +8,13 @@ import uuid
 
 import pytest
 
-from relvm.pool import attach
+from relvm import identity
+from relvm.formats import redolog
+from relvm.pool import attach, vdimap
 
 ORIGINAL_LUN = '36001405original'
 CLONE_LUN = '36001405clone'
+SOURCE = '00000000-0000-4000-8000-000000000001'
 CONFIG = {'target': '192.0.2.1', 'targetIQN': 'iqn.2026-11.example:array', 'SCSIid': CLONE_LUN}
 HBA_CONFIG = {'SCSIid': CLONE_LUN}
 SUCCESS = ('Error reporting error, unknown key The SR has been successfully resigned. '
@@ -49,6 +52,7 @@ class Pool(object):
         self.failing = {}
         self.resigned = []
         self.refreshed = []
+        self.messages = []
         self.xenapi = Endpoint(self, '')
         sr = self.introduce(self.original, 'Original', '', 'lvmoiscsi', 'user', True, {})
         for host in self.hosts:
@@ -160,6 +164,26 @@ class Pool(object):
             # LVHDSR._synchSmConfigWithMetaData of every release: what MGT says, and nothing else
             self.srs[pbd['SR']]['sm_config'] = {'allocation': 'thick', 'use_vhd': 'true'}
 
+    def history(self, scsi_id):
+        """What the clone says of itself."""
+        assert scsi_id == CLONE_LUN
+        return redolog.History(self.original, [SOURCE], (0, 0), (0, 0), scsi_id, True)
+
+    def message_create(self, name, priority, kind, obj_uuid, body):
+        assert (name, priority, kind) == ('SR_RESIGNED', '5', 'SR')
+        self.messages.append((obj_uuid, body))
+
+    def SR_remove_from_other_config(self, ref, key):
+        self.srs[ref]['other_config'].pop(key, None)
+
+    def VDI_remove_from_other_config(self, ref, key):
+        self.vdis[ref]['other_config'].pop(key, None)
+
+    def VDI_add_to_other_config(self, ref, key, value):
+        if key in self.vdis[ref]['other_config']:
+            raise Failure('MAP_DUPLICATE_KEY', 'VDI', 'other_config', ref, key)
+        self.vdis[ref]['other_config'][key] = value
+
     def SR_add_to_other_config(self, ref, key, value):
         if key in self.srs[ref]['other_config']:
             raise Failure('MAP_DUPLICATE_KEY', 'SR', 'other_config', ref, key)
@@ -174,8 +198,8 @@ class Pool(object):
         assert [pbd for pbd in self.pbds.values()
                 if pbd['SR'] == ref and pbd['host'] == self.hosts[0] and pbd['currently_attached']]
         if not self.SR_get_VDIs(ref):
-            self.vdis['VDI of ' + ref] = {'uuid': str(uuid.uuid4()), 'SR': ref, 'name_label': 'disk',
-                                          'virtual_size': '8589934592', 'is_a_snapshot': False}
+            self.vdis['VDI of ' + ref] = {'uuid': identity.uuid5(self.srs[ref]['uuid'], SOURCE), 'SR': ref, 'name_label': 'disk',
+                                          'other_config': {}, 'virtual_size': '8589934592', 'is_a_snapshot': False}
 
 
 class Endpoint(object):
@@ -206,7 +230,8 @@ def assert_attached(pool, answer):
     assert sorted(pbd['host'] for pbd in answer['pbds']) == sorted('name of ' + host for host in pool.hosts)
     assert [pbd for pbd in answer['pbds'] if not pbd['attached']] == []
     assert [pbd for pbd in pool.pbds.values() if not pbd['currently_attached']] == []
-    assert [(vdi['name_label'], vdi['virtual_size']) for vdi in answer['vdis']] == [('disk', 8589934592)]
+    assert [(vdi['name_label'], vdi['virtual_size'], vdi['from']) for vdi in answer['vdis']] == [('disk', 8589934592, SOURCE)]
+    assert answer['from'] == pool.original == record['other_config'][vdimap.FROM]
 
 
 def untouched(pool):
@@ -215,16 +240,18 @@ def untouched(pool):
 
 def test_attaches_the_clone_beside_its_original():
     pool = Pool()
-    answer = attach.attach(pool, CONFIG)
+    answer = attach.attach(pool, CONFIG, pool.history)
     assert_attached(pool, answer)
     assert answer['resigned'] is True
     assert answer['name_label'] == 'On the LUN'
+    (told, body), = pool.messages
+    assert told == answer['sr'] and 'copy of SR %s; 1 of' % pool.original in body
     assert len(pool.resigned) == 1
 
 
 def test_name_and_force_go_where_they_belong():
     pool = Pool()
-    attach.attach(pool, dict(CONFIG, **{'name-label': 'Clone', 'name-description': 'of Monday', 'force': 'true'}))
+    attach.attach(pool, dict(CONFIG, **{'name-label': 'Clone', 'name-description': 'of Monday', 'force': 'true'}), pool.history)
     record = new_srs(pool)[0]
     assert (record['name_label'], record['name_description']) == ('Clone', 'of Monday')
     configs = [pbd['device_config'] for pbd in pool.pbds.values() if pbd['device_config']['SCSIid'] == CLONE_LUN]
@@ -233,9 +260,10 @@ def test_name_and_force_go_where_they_belong():
 
 def test_repeated_after_success_changes_nothing():
     pool = Pool()
-    first = attach.attach(pool, CONFIG)
-    second = attach.attach(pool, CONFIG)
+    first = attach.attach(pool, CONFIG, pool.history)
+    second = attach.attach(pool, CONFIG, pool.history)
     assert second == dict(first, resigned=False)
+    assert len(pool.messages) == 1
     assert len(pool.resigned) == 1
 
 
@@ -255,13 +283,13 @@ class HBAPool(Pool):
 @pytest.mark.parametrize('config', [HBA_CONFIG, dict(HBA_CONFIG, type='lvmohba')])
 def test_attaches_a_clone_behind_hbas(config):
     pool = HBAPool()
-    answer = attach.attach(pool, config)
+    answer = attach.attach(pool, config, pool.history)
     record = new_srs(pool)[0]
     assert (record['uuid'], record['type'], record['shared']) == (answer['sr'], 'lvmohba', True)
     assert [pbd['device_config'] for pbd in pool.pbds.values() if pbd['SR'] not in ('SR 0',)] == [HBA_CONFIG, HBA_CONFIG]
     # every host's udev looks again before the host plugs it
     assert pool.refreshed[0] == 'master' and sorted(pool.refreshed) == ['master', 'slave']
-    assert attach.attach(pool, config) == dict(answer, resigned=False)
+    assert attach.attach(pool, config, pool.history) == dict(answer, resigned=False)
     assert len(pool.resigned) == 1
 
 
@@ -269,9 +297,9 @@ def test_before_the_first_plug_the_lun_is_looked_at_once_more():
     pool = HBAPool()
     pool.PBD_create = lambda record: (_ for _ in ()).throw(Failure('HOST_OFFLINE', record['host']))
     with pytest.raises(Failure):
-        attach.attach(pool, HBA_CONFIG)
+        attach.attach(pool, HBA_CONFIG, pool.history)
     del pool.PBD_create
-    answer = attach.attach(pool, HBA_CONFIG)
+    answer = attach.attach(pool, HBA_CONFIG, pool.history)
     assert answer['resigned'] is False and len(pool.resigned) == 1
 
 
@@ -284,7 +312,7 @@ def test_a_type_that_is_none():
 
 def count_of_calls():
     pool = Pool()
-    attach.attach(pool, CONFIG)
+    attach.attach(pool, CONFIG, pool.history)
     return len(pool.calls)
 
 
@@ -295,7 +323,7 @@ POINTS = [(number, when, error) for number in range(count_of_calls()) for when i
 def run_until_done(pool, limit):
     for attempt in range(limit):
         try:
-            return attach.attach(pool, CONFIG)
+            return attach.attach(pool, CONFIG, pool.history)
         except (Failure, LostConnection, attach.AttachError):
             assert attempt < limit - 1, sys.exc_info()[1]
 
@@ -320,7 +348,7 @@ def test_two_failures_anywhere_are_finished_by_the_third_run():
 def test_the_originals_own_lun_is_left_alone():
     pool = Pool()
     with pytest.raises(attach.AttachError) as caught:
-        attach.attach(pool, dict(CONFIG, SCSIid=ORIGINAL_LUN))
+        attach.attach(pool, dict(CONFIG, SCSIid=ORIGINAL_LUN), pool.history)
     assert caught.value.step == 'pool'
     assert pool.original in caught.value.sentence
     assert untouched(pool)
@@ -331,7 +359,7 @@ def test_an_unplugged_sr_of_the_pool_is_left_alone():
     for record in pool.pbds.values():
         record['currently_attached'] = False
     with pytest.raises(attach.AttachError):
-        attach.attach(pool, dict(CONFIG, SCSIid=ORIGINAL_LUN))
+        attach.attach(pool, dict(CONFIG, SCSIid=ORIGINAL_LUN), pool.history)
     assert untouched(pool)
 
 
@@ -347,7 +375,7 @@ def test_a_refusal_of_the_driver_comes_through_as_it_is():
     pool = Pool()
     pool.SR_create = lambda *arguments: (_ for _ in ()).throw(Failure('SR_BACKEND_FAILURE_47', '', 'no gap', ''))
     with pytest.raises(Failure) as caught:
-        attach.attach(pool, CONFIG)
+        attach.attach(pool, CONFIG, pool.history)
     assert caught.value.details == ['SR_BACKEND_FAILURE_47', '', 'no gap', '']
     assert untouched(pool)
 
@@ -356,7 +384,7 @@ def test_a_driver_that_neither_resigns_nor_refuses_is_not_believed():
     pool = Pool()
     pool.SR_create = lambda *arguments: 'OpaqueRef:new'
     with pytest.raises(attach.AttachError) as caught:
-        attach.attach(pool, CONFIG)
+        attach.attach(pool, CONFIG, pool.history)
     assert caught.value.step == 'resign'
     assert untouched(pool)
 
@@ -368,7 +396,7 @@ def test_the_originals_identity_is_never_introduced():
         raise Failure('SR_BACKEND_FAILURE_1', '', SUCCESS, '')
     pool.SR_create = say_only
     with pytest.raises(attach.AttachError) as caught:
-        attach.attach(pool, CONFIG)
+        attach.attach(pool, CONFIG, pool.history)
     assert caught.value.step == 'probe'
     assert untouched(pool)
 
@@ -382,7 +410,7 @@ def test_also_not_when_the_originals_record_is_all_that_is_left_of_it():
         raise Failure('SR_BACKEND_FAILURE_1', '', SUCCESS, '')
     pool.SR_create = say_only
     with pytest.raises(attach.AttachError):
-        attach.attach(pool, CONFIG)
+        attach.attach(pool, CONFIG, pool.history)
     assert not pool.pbds
 
 
@@ -391,7 +419,7 @@ def test_other_than_one_sr_on_the_lun_is_not_introduced(answer):
     pool = Pool()
     pool.SR_probe = lambda *arguments: answer
     with pytest.raises(attach.AttachError) as caught:
-        attach.attach(pool, CONFIG)
+        attach.attach(pool, CONFIG, pool.history)
     assert caught.value.step == 'probe'
     assert not new_srs(pool)
 
@@ -400,13 +428,13 @@ def test_a_host_that_is_down_is_named_and_plugged_by_a_later_run():
     pool = Pool(('master', 'slave', 'third'))
     pool.offline.add('slave')
     with pytest.raises(attach.AttachError) as caught:
-        attach.attach(pool, CONFIG)
+        attach.attach(pool, CONFIG, pool.history)
     assert caught.value.step == 'plug'
     assert 'name of slave' in caught.value.sentence
     assert 'name of third' not in caught.value.sentence
     assert new_srs(pool)[0]['uuid'] in caught.value.sentence
     pool.offline.clear()
-    assert_attached(pool, attach.attach(pool, CONFIG))
+    assert_attached(pool, attach.attach(pool, CONFIG, pool.history))
     assert len(pool.resigned) == 1
 
 
@@ -414,12 +442,12 @@ def test_a_lun_that_the_array_overwrote_meanwhile_is_not_plugged_under_the_old_r
     pool = Pool()
     pool.offline.update(pool.hosts)
     with pytest.raises(Failure):
-        attach.attach(pool, CONFIG)
+        attach.attach(pool, CONFIG, pool.history)
     introduced = new_srs(pool)[0]['uuid']
     pool.offline.clear()
     pool.luns[CLONE_LUN] = pool.original
     with pytest.raises(attach.AttachError) as caught:
-        attach.attach(pool, CONFIG)
+        attach.attach(pool, CONFIG, pool.history)
     assert caught.value.step == 'probe'
     assert 'xe sr-forget uuid=%s' % introduced in caught.value.sentence
     assert len(pool.resigned) == 1
@@ -430,7 +458,7 @@ def test_two_records_for_one_lun_are_for_the_administrator_to_sort_out():
     for _ in range(2):
         pool.introduce(str(uuid.uuid4()), 'x', '', 'lvmoiscsi', 'user', True, {attach.MARK: CLONE_LUN})
     with pytest.raises(attach.AttachError) as caught:
-        attach.attach(pool, CONFIG)
+        attach.attach(pool, CONFIG, pool.history)
     assert caught.value.step == 'pool'
     assert not pool.resigned
 
@@ -439,7 +467,7 @@ def test_two_records_for_one_lun_are_for_the_administrator_to_sort_out():
 def test_a_password_as_an_argument_is_refused_before_anything_is_called(key):
     pool = Pool()
     with pytest.raises(attach.AttachError) as caught:
-        attach.attach(pool, dict(CONFIG, **{key: 'MARKER'}))
+        attach.attach(pool, dict(CONFIG, **{key: 'MARKER'}), pool.history)
     assert caught.value.step == 'arguments'
     assert 'MARKER' not in str(caught.value)
     assert pool.calls == []
@@ -454,3 +482,24 @@ def test_an_incomplete_device_config_reaches_the_driver_which_lists_the_luns():
     with pytest.raises(Failure) as caught:
         attach.attach(pool, {'target': '192.0.2.1', 'targetIQN': 'iqn.2026-11.example:array'})
     assert caught.value.details[0] == 'SR_BACKEND_FAILURE_107'
+
+
+def test_a_lun_that_tells_nothing_is_attached_all_the_same():
+    """As one that release 1.0.0 resigned, or that this host cannot read."""
+    pool = Pool()
+    answer = attach.attach(pool, CONFIG, lambda scsi_id: None)
+    assert answer['from'] == '' and [vdi['from'] for vdi in answer['vdis']] == ['']
+    assert pool.messages == []
+
+
+def test_a_pool_that_takes_no_message_has_its_sr():
+    pool = Pool()
+    pool.message_create = lambda *arguments: (_ for _ in ()).throw(Failure('MESSAGE_DEPRECATED'))
+    assert_attached(pool, attach.attach(pool, CONFIG, pool.history))
+
+
+def test_where_the_resigned_sr_gets_its_uuid_is_no_part_of_a_pbd():
+    pool = Pool()
+    attach.attach(pool, dict(CONFIG, **{'resign-as': str(uuid.uuid4()), 'snapshots': 'keep', 'drop': 'x'}), pool.history)
+    configs = [pbd['device_config'] for pbd in pool.pbds.values() if pbd['device_config']['SCSIid'] == CLONE_LUN]
+    assert configs == [CONFIG, CONFIG]

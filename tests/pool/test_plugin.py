@@ -17,7 +17,7 @@ except ImportError:
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..')
 sys.path.insert(0, os.path.join(ROOT, 'drivers'))
 
-from relvm import MAINTAINER, __version__  # noqa: E402
+from relvm import MAINTAINER, __version__, identity  # noqa: E402
 
 # What xapi ships, in its own words: dispatch as packaging of host plugins needs it, and a session that replays answers.
 XENAPIPLUGIN = '''
@@ -204,7 +204,7 @@ def attachable(host):
         'SR.get_uuid': 'new', 'host.get_all': ['this host'], 'PBD.create': 'pbd', 'PBD.plug': '', 'SR.scan': '',
         'SR.get_record': {'uuid': 'new', 'name_label': 'Clone', 'other_config': {}}, 'SR.add_to_other_config': '',
         'SR.get_VDIs': ['vdi'],
-        'VDI.get_record': {'uuid': 'v', 'name_label': 'disk', 'virtual_size': '5', 'is_a_snapshot': False},
+        'VDI.get_record': {'uuid': 'v', 'name_label': 'disk', 'virtual_size': '5', 'is_a_snapshot': False, 'other_config': {}},
     })
 
 
@@ -214,6 +214,43 @@ def test_attach_on_the_master(host):
     assert failure is None
     answer = json.loads(value)
     assert (answer['sr'], answer['resigned'], [vdi['uuid'] for vdi in answer['vdis']]) == ('new', True, ['v'])
+
+
+def mapped(host):
+    source = '00000000-0000-4000-8000-000000000001'
+    sr = 'ffffffff-ffff-4fff-8fff-ffffffffff00'
+    new = identity.uuid5(sr, source)
+    host.answers.update({
+        'SR.get_by_uuid': 'sr', 'SR.get_VDIs': ['vdi'], 'SR.get_record': {'uuid': sr, 'other_config': {'relvmoiscsi:from': 'old'}},
+        'VDI.get_record': {'uuid': new, 'name_label': 'disk', 'SR': 'sr',
+                           'other_config': {'relvmoiscsi:from': source}},
+        'SR.get_all_records': {'sr': {'uuid': sr, 'sm_config': {}, 'other_config': {}}},
+        'host.get_software_version': {'xapi_build': '23.1'},
+        'VM.get_by_uuid': 'vm', 'VM.get_record': {'uuid': 'vm', 'VBDs': ['vbd'], 'snapshots': []},
+        'VBD.get_record': {'type': 'Disk', 'VDI': 'vdi'},
+    })
+    return sr, source, new
+
+
+def test_map(host):
+    sr, source, new = mapped(host)
+    value, failure = host.run('map', sr=sr)
+    assert failure is None
+    assert json.loads(value) == {'srs': [{'sr': sr, 'from': 'old', 'vdis': [{'uuid': new, 'from': source, 'name_label': 'disk'}]}]}
+    assert host.run('map', sr=sr, format='vm-import') == ('vdi:%s=%s' % (source, new), None)
+
+
+def test_map_check(host):
+    sr, _, new = mapped(host)
+    value, failure = host.run('map', check='vm')
+    assert value is None and failure[0] == 'RELVMOISCSI_MAP' and 'DO NOT START' in failure[1] and new in failure[1]
+    value, failure = host.run('map', check='vm', sr=sr)
+    assert failure is None and json.loads(value) == {'vm': 'vm', 'disks': 1}
+
+
+@pytest.mark.parametrize('arguments', [{}, {'sr': ''}, {'sr': 'x', 'format': 'csv'}])
+def test_map_of_nothing(host, arguments):
+    assert host.run('map', **arguments)[1][0] == 'RELVMOISCSI_ARGUMENTS'
 
 
 def test_a_failed_step_is_named(host):

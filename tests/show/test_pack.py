@@ -65,7 +65,10 @@ def previewed(path, sr_uuid=SR):
 
 
 def comparable(data, path, names):
-    """As text that is equal for equal previews. names: with those of SR and VDIs. A pack leaves out the history of a resign that is over."""
+    """As text that is equal for equal previews. names: with those of SR and VDIs.
+
+    A pack leaves out the history of a resign that is over.
+    """
     if not data['locked']:
         data['new'].pop('from', None)
         for vdi in data['vdis']:

@@ -10,11 +10,16 @@ Safe to repeat after a failure at any step, because xapi's database says how far
 * Without such a record nothing of the pool refers to the LUN yet, and it is resigned (once more, if an earlier run came
   that far): no other uuid than the one of this run is ever introduced.
 * A LUN that the pool uses through any other SR, plugged or not, is left alone.
+
+At the end the records say which disk is which (vdimap), and a message of xapi on the SR says what was done. The SR's own entry is made
+last: a run that finds it has nothing more to say.
 """
 
 import sys
 
+from relvm import __version__
 from relvm.pool import answers
+from relvm.pool import vdimap
 
 PLUGIN = 'relvmoiscsi'
 # The type of the SR in the end -> the one that resigns it
@@ -71,11 +76,12 @@ def clear_text(key):
             '%s_secret' % (key, key))
 
 
-def attach(session, arguments):
+def attach(session, arguments, history_of=vdimap.of_lun):
     """Attaches the LUN that `arguments` (device config of lvmoiscsi or lvmohba, and type, name-label, name-description, force) describe.
 
     To be called on the master, by one at a time for one LUN. Returns a dict for JSON: sr, name_label, resigned (in this
-    run), pbds [{host, uuid, attached}], vdis [{uuid, name_label, virtual_size in bytes, is_a_snapshot}].
+    run), from (the SR uuid before the first resign, '' when not known), pbds [{host, uuid, attached}], vdis [{uuid, from, name_label,
+    virtual_size in bytes, is_a_snapshot}]. history_of: reads what the LUN itself says, as vdimap.of_lun.
 
     Raises AttachError, or what XenAPI raises: a driver's refusal comes through as it is.
     """
@@ -98,7 +104,26 @@ def attach(session, arguments):
         raise AttachError('plug', 'SR %s is introduced, but not plugged everywhere: %s. Give the same command again'
                           % (api.SR.get_uuid(sr), '; '.join(failures)))
     api.SR.scan(sr)
+    trace(api, sr, request, history_of(request.scsi_id))
     return describe(api, sr, resigned)
+
+
+def trace(api, sr, request, history):
+    """Notes on SR and VDIs what they come from, and tells it in a message."""
+    record = api.SR.get_record(sr)
+    vdis = vdimap.vdi_records(api, sr)
+    known = vdimap.mark_vdis(api, record['uuid'], vdis, history)
+    if vdimap.FROM in record['other_config'] or history is None or not known:
+        return
+    body = 'relvmoiscsi %s gave the SR on LUN %s the uuid %s. It is a copy of SR %s; %d of its VDIs are copies of that one\'s' % (
+        __version__, request.scsi_id, record['uuid'], history.sr, len(known))
+    try:
+        api.message.create('SR_RESIGNED', '5', 'SR', record['uuid'], body)
+    except Exception:
+        # a pool that takes no message has its SR all the same
+        if getattr(sys.exc_info()[1], 'details', None) is None:
+            raise
+    vdimap.mark_sr(api, sr, history.sr)
 
 
 def pool_master(session):
@@ -226,10 +251,13 @@ def describe(api, sr, resigned):
         plugged.append({'host': api.host.get_name_label(pbd['host']), 'uuid': pbd['uuid'],
                         'attached': pbd['currently_attached']})
     vdis = []
-    for ref in api.SR.get_VDIs(sr):
-        vdi = api.VDI.get_record(ref)
-        vdis.append({'uuid': vdi['uuid'], 'name_label': vdi['name_label'], 'virtual_size': int(vdi['virtual_size']),
+    records = vdimap.vdi_records(api, sr)
+    known = vdimap.sources(record['uuid'], records, None)
+    for vdi in records.values():
+        vdis.append({'uuid': vdi['uuid'], 'from': known.get(vdi['uuid'], ''),
+                     'name_label': vdi['name_label'], 'virtual_size': int(vdi['virtual_size']),
                      'is_a_snapshot': vdi['is_a_snapshot']})
     vdis.sort(key=lambda vdi: vdi['uuid'])
     plugged.sort(key=lambda pbd: pbd['host'])
-    return {'sr': record['uuid'], 'name_label': record['name_label'], 'resigned': resigned, 'pbds': plugged, 'vdis': vdis}
+    return {'sr': record['uuid'], 'from': record['other_config'].get(vdimap.FROM, ''), 'name_label': record['name_label'],
+            'resigned': resigned, 'pbds': plugged, 'vdis': vdis}
