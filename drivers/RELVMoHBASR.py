@@ -28,6 +28,8 @@ DRIVER_INFO = {
     'configuration': [
         ['SCSIid', 'The SCSI id of the cloned LUN'],
         ['resign', 'true; accepted for clarity, not required'],
+        ['resign-as', 'The new SR uuid, one that no record of the pool has (default: that of sr-create)'],
+        ['snapshots', 'keep: snapshots stay, and stay snapshots (default: drop)'],
         ['force', 'true: resign a LUN although its metadata says that it is an original and no copy, or although a host of the '
                   'pool does not say whether it uses the LUN'],
     ],

@@ -39,6 +39,7 @@ DRIVER_INFO = {
                        'host.other_config:multipathing)'],
         ['resign', 'true; accepted for clarity, not required'],
         ['resign-as', 'The new SR uuid, one that no record of the pool has (default: that of sr-create)'],
+        ['snapshots', 'keep: snapshots stay, and stay snapshots (default: drop)'],
         ['force', 'true: resign a LUN although its metadata says that it is an original and no copy'],
     ],
 }

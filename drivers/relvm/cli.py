@@ -14,6 +14,7 @@ LUN: a block device that nobody uses, or an image file. Options:
     --sr-uuid UUID          resign, preview: the new SR uuid (default: a random one)
     --name-label TEXT       resign, preview: the SR's new name
     --name-description TEXT
+    --keep-snapshots        resign, preview: snapshots stay, and stay snapshots (default: they are dropped)
     --original LUN          verify: the LUN that this one was cloned from
     --force                 resign, preview: also when the SR was last used on this very LUN, an original and no copy
     --scsi-id ID            resign, preview: a SCSI id of LUN, where this host does not know it (a file); a LUN that was resigned and
@@ -40,8 +41,8 @@ DONE = 0
 REFUSED = 1
 USAGE = 2
 _VALUES = ('--sr-uuid', '--name-label', '--name-description', '--original', '--scsi-id')
-_ALLOWED = {'preview': ('--json', '--sr-uuid', '--name-label', '--name-description', '--scsi-id', '--force'),
-            'resign': ('--json', '--sr-uuid', '--name-label', '--name-description', '--scsi-id', '--force'),
+_ALLOWED = {'preview': ('--json', '--sr-uuid', '--name-label', '--name-description', '--scsi-id', '--force', '--keep-snapshots'),
+            'resign': ('--json', '--sr-uuid', '--name-label', '--name-description', '--scsi-id', '--keep-snapshots', '--force'),
             'verify': ('--json', '--original'), 'pack': ('--names',), 'unpack': (), 'dump': ('--names',)}
 _TWO = {'pack': 'a LUN and a file', 'unpack': 'a file of pack and an image file'}
 
@@ -105,7 +106,8 @@ def _preview(path, options):
     device = blockdev.Device(path, False)
     try:
         data = report.preview(device, options['--sr-uuid'], _name(options, '--name-label'),
-                              _name(options, '--name-description'), scsi_id=options.get('--scsi-id', ''))
+                              _name(options, '--name-description'), scsi_id=options.get('--scsi-id', ''),
+                              keep_snapshots='--keep-snapshots' in options)
     finally:
         device.close()
     try:
@@ -136,7 +138,8 @@ def _resign(path, options):
         if not placement.staged:
             _refuse_original(path, lvmgroup.VolumeGroup(placement.area.text).pv_device, options)
         result = resign.resign(device, options['--sr-uuid'], _name(options, '--name-label'),
-                               _name(options, '--name-description'), scsi_id=options.get('--scsi-id', ''))
+                               _name(options, '--name-description'), scsi_id=options.get('--scsi-id', ''),
+                               keep_snapshots='--keep-snapshots' in options)
     finally:
         device.close()
     _say_result(result, device, options)

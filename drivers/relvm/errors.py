@@ -393,12 +393,12 @@ class BadChain(Refused):
 
 class DroppedHasChildren(Refused):
     text = 'the VDI %(uuid)s would be dropped (%(why)s), but %(children)s depend on it'
-    advice = 'Make them independent of it on the original and clone again'
+    advice = 'Make them independent of it on the original and clone again, or keep snapshots (device-config:snapshots=keep)'
 
 
 class NothingLeft(Refused):
     text = 'no VDI would be left: %(dropped)s'
-    advice = 'An SR that holds only snapshots cannot be resigned; make VDIs of them first'
+    advice = 'device-config:snapshots=keep resigns an SR that holds only snapshots; or make VDIs of them first'
 
 
 class EmptySR(Refused):
@@ -440,6 +440,11 @@ class InUse(Refused):
 class BadResignAs(Refused):
     text = 'resign-as=%(uuid)s cannot be the new SR uuid: %(what)s'
     advice = 'Choose a uuid that no record of the pool has, or leave the choice to sr-create'
+
+
+class BadSnapshots(Refused):
+    text = 'snapshots=%(value)s is neither keep nor drop'
+    advice = 'Without it snapshots are dropped'
 
 
 class Original(Refused):

@@ -125,6 +125,22 @@ def test_nothing_left(written):
     expect.refused(written(sr), errors.NothingLeft, snap.uuid, 'a snapshot', 'hidden')
 
 
+def test_snapshots_are_kept_on_request(written):
+    """Also the way out for an SR of nothing else; what is never kept goes all the same."""
+    sr = Sr(1)
+    vdi = shapes.disk(sr, 'vdi')
+    snap = shapes.snapshot(sr, vdi)
+    sr.vdis.remove(vdi)
+    sr.add('statefile', type='ha_statefile')
+    path = written(sr)
+    with pytest.raises(errors.NothingLeft) as caught:
+        planned(path)
+    assert 'snapshots=keep' in str(caught.value)
+    plan = planned(path, keep_snapshots=True)
+    assert snap.uuid in uuids(plan.kept) and [vdi.uuid for vdi, _ in plan.dropped] == [sr.vdis[-1].uuid]
+    assert [line for line in plan.report if line == '1 snapshots stay snapshots']
+
+
 def test_empty_sr(written):
     expect.refused(written(Sr(1)), errors.EmptySR, 'has no VDIs')
 

@@ -289,6 +289,21 @@ def test_reasons_are_tested():
     assert [name for name in sorted(given) if 'errors.%s' % name not in tests] == []
 
 
+@pytest.mark.parametrize('name', ['two_snapshots', 'tree_with_clones', 'opaque_refs'])
+def test_snapshots_that_are_kept_stay_snapshots_of_their_disks(name, clone, shape_called):
+    original, path = clone(name)
+    outcome = expect.Outcome(original, path, expect.all_of(original), UUID, keep_snapshots=True)
+    expect.everything(outcome)
+    with reader.Lun(original) as old, reader.Lun(path) as new:
+        before, after = old.mgt().live(), new.mgt().live()
+    snapshots = dict((uuid, record.fields) for uuid, record in before.items() if record.fields['is_a_snapshot'] == '1')
+    assert snapshots
+    for uuid, fields in snapshots.items():
+        found = after[outcome.uuids[uuid]].fields
+        assert found['is_a_snapshot'] == '1' and found['snapshot_time'] == fields['snapshot_time']
+        assert found.get('snapshot_of') == outcome.uuids.get(fields.get('snapshot_of'), fields.get('snapshot_of') and '')
+
+
 # On a block device
 
 

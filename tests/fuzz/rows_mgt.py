@@ -21,8 +21,10 @@ RECORD = MGT % "VDI {disk_uuid} (record at offset 2048) %s"
 SHAPELESS = RECORD % "is not of the known form"
 USED = MGT % "its header says that %d of 262144 bytes are in use"
 DUPLICATE = "two objects carry the uuid %s: %s. Remove one of them on the original and clone again."
-DROPPED = "the VDI %s would be dropped (%s), but %s depend on it. Make them independent of it on the original and clone again."
-NOTHING_LEFT = "no VDI would be left: %s. An SR that holds only snapshots cannot be resigned; make VDIs of them first."
+DROPPED = "the VDI %s would be dropped (%s), but %s depend on it. Make them independent of it on the original and " + (
+    "clone again, or keep snapshots (device-config:snapshots=keep).")
+NOTHING_LEFT = "no VDI would be left: %s. device-config:snapshots=keep resigns an SR that holds only snapshots; or make VDIs of them " + (
+    "first.")
 
 
 @refused(17, "NoMGT", "the SR has no metadata volume (MGT). " + advice("NoMGT") + ".", model=lambda: luns.snapshot(mgt=False))

@@ -20,6 +20,7 @@ from dom0.stopped import is_stopped
 from dom0.world import lock_lines
 from lvhd import image, reader, shapes
 from lvhd.model import Volume
+from relvm import identity
 
 IQN = "iqn.2020-01.test:array"
 OTHER_IQN = "iqn.2020-01.test:second"
@@ -689,3 +690,16 @@ def test_an_sr_uuid_that_cannot_be_taken(array):
         assert code == "SR_BACKEND_FAILURE_47" and words in text and uuid in text
         assert words in lun.xapi.sr_probe("relvmoiscsi", config)
     assert sha256(lun.clone) == before
+
+
+def test_snapshots_that_are_kept_are_snapshots_to_sm(array):
+    lun = array(shapes.two_snapshots())
+    assert "neither keep nor drop" in lun.create(config=lun.config(snapshots="yes"))[1]
+    assert lun.create(config=lun.config(snapshots="keep"))[:2] == ("SR_BACKEND_FAILURE_1", SUCCESS)
+    found = dict((vdi["uuid"], vdi) for vdi in lun.adopt().values() if vdi["managed"])
+    mapped = dict((vdi.uuid, identity.uuid5(lun.uuid, vdi.uuid)) for vdi in lun.sr.vdis)
+    snapshots = [vdi for vdi in lun.sr.vdis if vdi.is_a_snapshot]
+    assert len(snapshots) == 2
+    for vdi in snapshots:
+        assert found[mapped[vdi.uuid]]["is_a_snapshot"] is True
+    assert found[mapped[lun.sr.vdis[0].uuid]]["is_a_snapshot"] is False

@@ -31,17 +31,19 @@ class Plan(object):
     log           redolog.Log; log_bytes what is written; log_runs where [(offset, length)]
     """
 
-    def __init__(self, lun, sr_uuid, name_label=None, name_description=None, taken=(), again=False, traced=None, scsi_id=''):
+    def __init__(self, lun, sr_uuid, name_label=None, name_description=None, taken=(), again=False, traced=None, scsi_id='',
+                 keep_snapshots=False):
         """sr_uuid: the new identity. Names: UTF-8 as native str, None keeps the old.
         taken: uuids that must not be used, or a dict that says what has each. traced: origins.Origins of the LUN, None if it has none.
         scsi_id: of the LUN, '' when not known. again: an interrupted run has just been finished. If it was of this very sr_uuid,
-        LVM's ids still become new.
+        LVM's ids still become new. keep_snapshots: they stay, and stay snapshots.
 
         Raises a subclass of errors.Refused.
         """
         self.lun = lun
         self.sr_uuid = sr_uuid
         self.scsi_id = scsi_id
+        self.keep_snapshots = keep_snapshots
         self.origins = traced or origins.Origins(lun.vg.sr_uuid)
         self.report = list(lun.report)
         if lun.vg.exported:
@@ -58,7 +60,7 @@ class Plan(object):
         """Which VDIs stay. A hidden node stays as long as something that stays refers to it."""
         reasons = {}
         for vdi in self.lun.order:
-            why = vdi.never_kept()
+            why = self._never_kept(vdi)
             if why:
                 reasons[vdi.uuid] = why
         waiting = [vdi for vdi in self.lun.order if vdi.hidden]
@@ -78,7 +80,7 @@ class Plan(object):
                 self.kept.append(vdi)
                 continue
             self.dropped.append((vdi, reasons[vdi.uuid]))
-            if vdi.children and vdi.never_kept():
+            if vdi.children and self._never_kept(vdi):
                 raise errors.DroppedHasChildren(uuid=vdi.uuid, why=reasons[vdi.uuid],
                                                 children=', '.join([child.lv.name for child in vdi.children]))
         for vdi in self.kept:
@@ -99,6 +101,15 @@ class Plan(object):
         if inner:
             self.report.append('%d base copies stay, since disks depend on them (resigning never merges disks): after sr-scan '
                                'each appears as a VDI of its own, and CloudStack expects exactly one VDI' % len(inner))
+
+        snapshots = [vdi.uuid for vdi in self.kept if vdi.record is not None and vdi.record.is_snapshot()]
+        if snapshots:
+            self.report.append('%d snapshots stay snapshots' % len(snapshots))
+
+    def _never_kept(self, vdi):
+        if self.keep_snapshots and vdi.record is not None:
+            return vdi.record.dropped_type()
+        return vdi.never_kept()
 
     def _name(self, taken):
         """A new uuid for every one that the SR uses, also for those of records and LVs that are dropped."""

@@ -69,10 +69,12 @@ class Result(object):
         self.map = mapped
 
 
-def resign(device, sr_uuid, name_label=None, name_description=None, taken=(), progress=None, scsi_id=''):
+def resign(device, sr_uuid, name_label=None, name_description=None, taken=(), progress=None, scsi_id='',
+           keep_snapshots=False):
     """The whole job on an open blockdev.Device. Returns a Result; the LUN then has the SR uuid `sr_uuid`.
 
     Names: UTF-8 as native str, None keeps what MGT says. taken: uuids that must not be chosen. scsi_id: of the LUN, '' when not known.
+    keep_snapshots: they are not dropped.
     Raises errors.Refused (nothing changed that anybody reads) or errors.Interrupted (repeat the call to finish).
     """
     if progress is None:
@@ -94,7 +96,7 @@ def resign(device, sr_uuid, name_label=None, name_description=None, taken=(), pr
             if done is not None:
                 progress.switched()
                 return Result(None, bool(recovered), done.map)
-        plan = _plan(once, sr_uuid, name_label, name_description, taken, bool(recovered), scsi_id)
+        plan = _plan(once, sr_uuid, name_label, name_description, taken, bool(recovered), scsi_id, keep_snapshots)
         execute(device, plan, progress)
     except errors.Refused:
         if not recovered:
@@ -115,14 +117,15 @@ def _already(once, sr_uuid, scsi_id, recovered):
     return Done(lun, origins.Map(found.sr, sr_uuid, [(found.of(vdi.uuid), vdi.uuid) for vdi in lun.order]))
 
 
-def _plan(once, sr_uuid, name_label, name_description, taken, again, scsi_id):
+def _plan(once, sr_uuid, name_label, name_description, taken, again, scsi_id, keep_snapshots):
     lun = Lun(once, Placement(once))
-    plan = Plan(lun, sr_uuid, name_label, name_description, taken, again, origins.read(lun, scsi_id, again), scsi_id)
+    plan = Plan(lun, sr_uuid, name_label, name_description, taken, again, origins.read(lun, scsi_id, again), scsi_id,
+                keep_snapshots)
     rehearsal.rehearse(once, plan)
     return plan
 
 
-def preview(device, sr_uuid, name_label=None, name_description=None, taken=(), scsi_id=''):
+def preview(device, sr_uuid, name_label=None, name_description=None, taken=(), scsi_id='', keep_snapshots=False):
     """The Plan that resign() would carry out, or a Done, and whether it would finish an interrupted run first. Writes nothing."""
     foreign.check(device)
     view = rehearsal.Once(device)
@@ -135,7 +138,7 @@ def preview(device, sr_uuid, name_label=None, name_description=None, taken=(), s
     done = None
     if same_lun:
         done = _already(view, sr_uuid, scsi_id, placement.staged)
-    return done or _plan(view, sr_uuid, name_label, name_description, taken, placement.staged, scsi_id), placement.staged
+    return done or _plan(view, sr_uuid, name_label, name_description, taken, placement.staged, scsi_id, keep_snapshots), placement.staged
 
 
 def _finished(once, placement, log, scsi_id):

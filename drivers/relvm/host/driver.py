@@ -70,6 +70,7 @@ class Resigner(object):
         self._originals = originals.Originals(self.session, self.SCSIid, self.host_ref)
         taken = smcompat.known_uuids(self.session)
         sr_uuid = self._wanted_uuid(lun.sr_uuid)
+        keep = self._keep_snapshots()
         luns = smcompat.luns_of_srs(self.session)
 
         def rewrite(device, progress):
@@ -78,7 +79,7 @@ class Resigner(object):
             _check_images(vg)
             self._check_original(vg)
             _refuse_ahead(lun, device, luns)
-            lun.map = resign.resign(device, sr_uuid, names[0], names[1], taken, progress, self.SCSIid).map
+            lun.map = resign.resign(device, sr_uuid, names[0], names[1], taken, progress, self.SCSIid, keep).map
             lun.resigned = True
         return rewrite
 
@@ -117,6 +118,7 @@ class Resigner(object):
         try:
             self._refuse_used_lun()
             sr_uuid = self._wanted_uuid(smcompat.util.gen_uuid())
+            self._keep_snapshots()
         except errors.Refused:
             # attaching it would disturb whoever uses it
             report.add_reason(data, errors.current())
@@ -127,7 +129,8 @@ class Resigner(object):
             lun.attach()
             device = blockdev.Device(lun.path, False)
             try:
-                data = report.preview(device, sr_uuid, None, None, smcompat.known_uuids(self.session), self.SCSIid)
+                data = report.preview(device, sr_uuid, None, None, smcompat.known_uuids(self.session), self.SCSIid,
+                                      self._keep_snapshots())
                 self._add_original(data, device)
                 self._add_foreign_images(data, device)
                 self._add_the_pools_word(data, device, lun)
@@ -197,6 +200,12 @@ class Resigner(object):
         used = smcompat.in_use_by(self.session, self.SCSIid, self.sr_ref or self._introduced())
         if used:
             raise errors.InUse(scsi_id=self.SCSIid, sr=used[0], how=used[1])
+
+    def _keep_snapshots(self):
+        value = self.dconf.get('snapshots', 'drop')
+        if value not in ('keep', 'drop'):
+            raise errors.BadSnapshots(value=value)
+        return value == 'keep'
 
     def _wanted_uuid(self, otherwise):
         """The new SR uuid: that of the device config, which nothing of the pool may have, or `otherwise`."""

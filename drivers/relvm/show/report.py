@@ -29,7 +29,7 @@ from relvm.engine.lun import Lun
 from relvm.engine.lun import Placement
 
 
-def preview(device, sr_uuid, name_label=None, name_description=None, taken=(), scsi_id=''):
+def preview(device, sr_uuid, name_label=None, name_description=None, taken=(), scsi_id='', keep_snapshots=False):
     """What resign() would do, as data. Never raises errors.Refused: a refusal is part of the answer."""
     data = empty(device.size)
     try:
@@ -42,7 +42,7 @@ def preview(device, sr_uuid, name_label=None, name_description=None, taken=(), s
         data['copied_from'] = errors.printable(lvmgroup.copied_from(vg.pv_device))
         data['device_hint'] = errors.printable(vg.pv_device)
         data['locked'] = placement.staged
-        plan, _ = resign.preview(device, sr_uuid, name_label, name_description, taken, scsi_id)
+        plan, _ = resign.preview(device, sr_uuid, name_label, name_description, taken, scsi_id, keep_snapshots)
         data['possible'] = True
         _describe(data, plan.lun)
         data['done'] = isinstance(plan, resign.Done)
