@@ -10,7 +10,7 @@ host perhaps, is not known. What does say so: a SCSI id in the path, what the di
 import os
 
 from relvm import errors
-from relvm.engine.blockdev import CLOSE_ON_EXEC
+from relvm.engine.descriptor import CLOSE_ON_EXEC
 from relvm.formats import lvmgroup
 from relvm.host import devices
 from relvm.host import inquiry
