@@ -10,7 +10,7 @@
 import os
 
 from relvm import errors
-from relvm.engine.blockdev import CLOSE_ON_EXEC
+from relvm.engine.descriptor import CLOSE_ON_EXEC
 from relvm.formats import lvmgroup
 from relvm.host import devices
 from relvm.host import inquiry
