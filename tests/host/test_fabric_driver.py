@@ -14,7 +14,7 @@ from dom0 import pools
 from dom0.state import State
 from lvhd import image, reader, shapes
 from test_driver import (  # noqa: F401 (fixtures and tests)
-    CLONE, ORIGINAL, Array, array, drivers, everywhere, sha256, skip_without_open_iscsi,
+    CLONE, KILLER, ORIGINAL, Array, array, drivers, everywhere, sha256, skip_without_open_iscsi,
     test_a_disk_with_a_snapshot_keeps_leaf_and_base_copy, test_a_host_that_cannot_keep_state_is_refused_before_anything,
     test_a_judge_that_disagrees_is_no_success, test_a_lun_of_the_pool_is_refused, test_a_refusal_leaves_lun_and_host_as_they_were,
     test_a_scsi_id_that_the_target_does_not_have, test_a_volume_that_sits_on_the_clone_is_refused_by_name,
@@ -258,6 +258,17 @@ def test_a_live_host_that_does_not_answer_is_refused_unless_forced(two_hosts, an
     assert sha256(a.clone) == untouched
     assert a.create(a.config(force="true"))[1] == a.SUCCESS
     assert "forced: the host slave0" in a.world.log()
+
+
+def test_what_a_killed_run_brought_up_goes_with_the_next_refusal(two_hosts):
+    a, says = two_hosts
+    before = a.traces()
+    with a.pool.wrapped(KILLER, "write", 1):
+        a.create()
+    assert CLONE in a.world.disks().values()
+    says("no answer")
+    assert a.create()[0] == "SR_BACKEND_FAILURE_47"
+    assert pools.wait_until(lambda: a.traces() == before)
 
 
 def test_a_dead_host_is_not_asked(two_hosts):

@@ -39,13 +39,14 @@ class FabricAccess(Access):
         self.was_visible = bool(self._disks_before)
         state = {True: 'map', False: 'no map'}[bool(self._map_before)]
         locks.write_state(self.scsi_id, ['hba', ' '.join(self._disks_before) or '-', state])
+        # what a dead run has brought up goes, whatever becomes of this one
+        self._attached = True
 
     def _may_be_early(self):
         """Nothing sleeps here, so there is nothing to be ahead of."""
         return False
 
     def _bring(self):
-        self._attached = True
         if not devices.scsi_disks(self.scsi_id):
             self._scan()
         disks = devices.scsi_disks(self.scsi_id)
