@@ -454,6 +454,11 @@ class Original(Refused):
               'again. device-config:force=true (--force) resigns it all the same; the SR that is on it is then gone')
 
 
+class HostPassesOver(Refused):
+    text = "this host's LVM does not use %(device)s, and would not see the resigned SR either: %(reason)s"
+    advice = 'Look at filter, global_filter and devices file in lvm.conf of this host, then repeat'
+
+
 class WrongLUN(Refused):
     text = '%(device)s reports the SCSI id %(found)s, not %(wanted)s'
     advice = UDEV

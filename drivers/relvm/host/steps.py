@@ -10,12 +10,12 @@ from relvm.host import smcompat
 class Steps(resign.Progress):
     """Logs each step with its duration, and lets LVM go on with the original once the LUN does not look like it any more.
 
-    lun: access.Access; say: a function that gets the lines
+    lun: access.Access; say: a function (line) that gets them
     """
 
     def __init__(self, lun, say=smcompat.log):
         self._lun = lun
-        self._say = say
+        self.say = say
         self._name = ''
         self._since = time.time()
 
@@ -28,7 +28,7 @@ class Steps(resign.Progress):
     def end(self):
         """The last step is over."""
         if self._name:
-            self._say('%s: %s took %.3f s' % (self._lun.scsi_id, self._name, time.time() - self._since))
+            self.say('%s: %s took %.3f s' % (self._lun.scsi_id, self._name, time.time() - self._since))
         self._name = ''
 
     def switched(self):

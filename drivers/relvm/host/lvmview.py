@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""Would this host's LVM see the LUN at all? Asked before anything is written, since a LUN that LVM passes over (a filter in lvm.conf, a
+devices file, what engine.foreign does not know) would be rewritten, and then be seen by nobody.
+
+pvs runs as a process of ours, never through sm, which would take its locks, and can neither write nor wait: --readonly takes no lock and
+repairs nothing. LVM before 2.02.107 does not know that option (status 3) and gets locking_type 4 instead. No cache, hints or backups are
+written. What it says of a LUN that it does not use:
+
+    2.03.10 on          Cannot use /dev/sdb: device is rejected by filter config.   Failed to find device "/dev/sdb".
+    2.02.98 to 2.03.9   Failed to find device for physical volume "/dev/sdb".   Failed to find physical volume "/dev/sdb".
+    before              Failed to read physical volume "/dev/sdb"
+
+Beside its original, the answer may be about the original: LVM says so ("duplicate", "prefers device"), and then nothing follows from it.
+"""
+
+import errno
+import os
+import re
+import select
+import signal
+import time
+
+from relvm import errors
+from relvm.octets import text
+
+TIMEOUT = 10
+# A disk that has only just appeared may not be in udev's database, from which LVM has its list
+LOOKS = 4
+PAUSE = 0.5
+UNKNOWN_OPTION = 3
+CANNOT_RUN = 127
+# sm sets it to have LVM look at one LUN first; what is wanted is what every LVM of the host sees
+HINT = 'LVM_DEVICE'
+_CONFIG = 'config{checks=0} global{metadata_read_only=1 %s} devices{write_cache_state=0 hints="none"} backup{backup=0 archive=0}'
+_FIELDS = ['--noheadings', '-o', 'pv_name,pv_uuid', '--config']
+_REASON = re.compile(r'Cannot use \S+: [^\n]+|Failed to (?:find|read) (?:device|(?:device for )?physical volume) "[^"\n]*"')
+_DUPLICATE = re.compile('duplicate|Not using device|prefers device')
+
+
+def check(path, log, pvs='pvs'):
+    """Raises errors.HostPassesOver when this host's LVM does not use the device at `path`.
+
+    log: function (line), for answers that say nothing about it; pvs: the program
+    """
+    for look in range(LOOKS):
+        status, answer = _run([pvs, '--readonly'] + _FIELDS + [_CONFIG % '', path])
+        if status == UNKNOWN_OPTION:
+            status, answer = _run([pvs] + _FIELDS + [_CONFIG % 'locking_type=4', path])
+        if status == 0:
+            return
+        match = _REASON.search(answer)
+        if not match or _DUPLICATE.search(answer):
+            break
+        if look == LOOKS - 1:
+            raise errors.HostPassesOver(device=path, reason=match.group(0))
+        time.sleep(PAUSE)
+    log('whether LVM sees %s is not known: pvs ended with status %s: %s' % (path, status, errors.printable(answer.strip())))
+
+
+def _run(arguments):
+    """(exit status, what went to stdout and stderr) of a program; status None when it did not end within TIMEOUT. No `subprocess`: this
+    is called by a thread, and that of older Pythons reaps the children of others."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _become(arguments, reader, writer)
+    os.close(writer)
+    try:
+        answer = _read(reader, time.time() + TIMEOUT)
+    finally:
+        os.close(reader)
+    if answer is None:
+        os.kill(pid, signal.SIGKILL)
+    status = os.waitpid(pid, 0)[1]
+    if answer is None or not os.WIFEXITED(status):
+        return None, ''
+    return os.WEXITSTATUS(status), text(answer)
+
+
+def _become(arguments, reader, writer):
+    """The child: the program with the pipe as stdout and stderr. Does not return."""
+    try:
+        null = os.open('/dev/null', os.O_RDWR)
+        os.dup2(null, 0)
+        os.dup2(writer, 1)
+        os.dup2(writer, 2)
+        for fd in (reader, writer, null):
+            if fd > 2:
+                os.close(fd)
+        environment = dict([(name, value) for name, value in os.environ.items() if name != HINT])
+        environment['LVM_SUPPRESS_FD_WARNINGS'] = '1'
+        os.execvpe(arguments[0], arguments, environment)
+    finally:
+        os._exit(CANNOT_RUN)
+
+
+def _read(reader, end):
+    """All that comes until the pipe is closed, as bytes; None when it is not before `end`."""
+    parts = []
+    while True:
+        try:
+            if not select.select([reader], [], [], max(0, end - time.time()))[0]:
+                return None
+            part = os.read(reader, 65536)
+        except (OSError, select.error):
+            if errors.current().args[0] != errno.EINTR:
+                raise
+            continue
+        if not part:
+            return part.join(parts)
+        parts.append(part)
