@@ -28,4 +28,6 @@ def toolstack(world):
     from dom0.xapi import Xapi
 
     with Xapi(world) as xapi:
+        # an emulated host on a busy machine
+        xapi.timeout = 1800
         yield xapi
