@@ -36,6 +36,7 @@ class Scene(object):
         self.sr_uuid = self.sight.sr_uuid
         self.identities = self.sight.identities
         self.spare = witness.spare_sectors(whole)
+        self.sources = pool.alone(lambda: _sources(self.medium()))
         if hasattr(model, 'reads'):
             # what is settled is no property of the model: a run that nobody disturbs is the measure, and the contents are known
             self.expected = witness.Sight(Recording(self.medium(), 1).end.file()).inventory
@@ -45,7 +46,6 @@ class Scene(object):
         kept = [vdi.volume for vdi in policy.kept(model)] + policy.kept_volumes(model) + [model.mgt_volume]
         self.expected = dict((tuple(volume.segments), _repaired(before[tuple(volume.segments)])) for volume in kept)
         self.expected[witness.LOST] = []
-        self.sources = pool.alone(lambda: _sources(self.medium()))
         self.hashes = dict((tuple(vdi.volume.segments), vdi.virtual_sha256(model.extent_size)) for vdi in policy.kept(model))
 
     def medium(self):
