@@ -54,6 +54,8 @@ RENAME_MGT = ('sm makes this volume anew from the records of xapi: on the pool m
               'VG_XenStorage-<SR uuid> MGT MGT_old; from 7.0 on with LVM_SYSTEM_DIR=/etc/lvm/master), unplug and plug the PBDs of '
               'the SR, and clone again')
 REPAIR_VDI = 'Repair or remove this VDI on the original and clone again'
+# fn=pack and fn=selftest are functions of the xapi plugin
+REPORT = 'report this, with the file of fn=pack and the answer of fn=selftest'
 UDEV = 'The device links of this host are out of date or two LUNs have one id: rescan the bus, and compare with the array'
 
 
@@ -277,7 +279,7 @@ class RecoveredOnly(Interrupted):
 
 class CheckFailed(Interrupted):
     text = 'the rewritten LUN does not pass its check: %(what)s'
-    advice = 'The LUN is locked and cannot be attached. Repeat the command; if it fails again, report this'
+    advice = 'The LUN is locked and cannot be attached. Repeat the command; if it fails again, ' + REPORT
 
 
 # The SR's contents.
@@ -408,7 +410,7 @@ class EmptySR(Refused):
 
 class Unsound(Refused):
     text = 'the resigned LUN would not be a sound SR: %(what)s'
-    advice = 'The LUN is unchanged. Let the original be scanned, clone it again, and report this if it comes back'
+    advice = 'The LUN is unchanged. Let the original be scanned, clone it again; if it comes back, ' + REPORT
 
 
 class SameUuid(Refused):
@@ -523,7 +525,7 @@ class JudgeDisagrees(ResignError):
     """After the whole job: somebody else on this host reads another result."""
 
     text = 'resigned as %(uuid)s, but %(judge)s reads it differently: %(what)s'
-    advice = 'Do not attach it, and report this'
+    advice = 'Do not attach it, and ' + REPORT
 
 
 class Unjudged(ResignError):

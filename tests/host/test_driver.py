@@ -21,6 +21,7 @@ from dom0.world import lock_lines
 from lvhd import image, reader, shapes
 from lvhd.model import Volume
 from relvm import identity
+from relvm.formats import excerpt
 
 IQN = "iqn.2020-01.test:array"
 OTHER_IQN = "iqn.2020-01.test:second"
@@ -215,6 +216,18 @@ def test_a_disk_with_a_snapshot_keeps_leaf_and_base_copy(array):
     assert "2 base copies stay" in report
     a.resign()
     assert sorted(vdi["name_label"] for vdi in a.adopt().values()) == ["base copy", "base copy", "vdi0"]
+
+
+def test_a_preview_packs_the_lun_on_request(array):
+    a = array(shapes.two_snapshots(1, name_label="Secret"))
+    document = xml.dom.minidom.parseString(a.xapi.sr_probe("relvmoiscsi", dict(a.config(), pack="true")))
+    path = document.getElementsByTagName("pack")[0].firstChild.data.strip()
+    packed = excerpt.Excerpt(a.world.root + path[path.index("/var/run"):])
+    assert packed.replaced
+    head = packed.read(0, 4096)
+    with open(a.clone, "rb") as stream:
+        assert stream.read(4096) == head
+    assert not [piece for _, piece in packed.pieces if b"Secret" in piece]
 
 
 @everywhere

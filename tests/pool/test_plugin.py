@@ -18,6 +18,8 @@ ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..')
 sys.path.insert(0, os.path.join(ROOT, 'drivers'))
 
 from relvm import MAINTAINER, __version__, identity  # noqa: E402
+from relvm.engine import blockdev  # noqa: E402
+from relvm.show import pack  # noqa: E402
 
 # What xapi ships, in its own words: dispatch as packaging of host plugins needs it, and a session that replays answers.
 XENAPIPLUGIN = '''
@@ -166,6 +168,40 @@ def test_preview_asks_the_driver_and_answers_json(host):
     assert (answer['uuid'], answer['possible'], answer['copy_of']) == ('u', True, 'o')
     assert host.called()[-1] == ['SR.probe', ['this host', {'SCSIid': '3600', 'target': '192.0.2.1'}, 'relvmoiscsi', {}]]
     assert ['host.get_by_uuid', ['uuid-of-this-host']] in host.called()
+
+
+def packed(host, shape):
+    """The driver's answer with a file that it made."""
+    path = host.directory.join('made')
+    if not path.check():
+        device = blockdev.Device(shape.path, False)
+        pack.pack(device, str(path))
+        device.close()
+    host.answers['SR.probe'] = '<SRlist><SR><UUID>u</UUID><resign><pack>%s</pack></resign></SR></SRlist>' % path
+    return path
+
+
+def test_pack_says_where_the_file_is(host, shape_called):
+    path = packed(host, shape_called('one'))
+    value, failure = host.run('pack', SCSIid='3600')
+    assert failure is None
+    assert json.loads(value) == {'file': str(path), 'bytes': path.size()}
+    assert host.called()[-1] == ['SR.probe', ['this host', {'SCSIid': '3600', 'pack': 'true'}, 'relvmoiscsi', {}]]
+    assert path.check()
+
+
+def test_dump_answers_text_and_leaves_no_file(host, shape_called):
+    path = packed(host, shape_called('one'))
+    value, failure = host.run('dump', SCSIid='3600')
+    assert failure is None
+    assert 'label: id                    LABELONE' in value and 'xxxx' in value
+    assert not path.check()
+
+
+@pytest.mark.parametrize('function', ['pack', 'dump'])
+def test_a_lun_that_is_not_looked_at_is_not_packed(host, function):
+    host.answers['SR.probe'] = '<SRlist><resign><possible>false</possible><reason code="InUse">it is used</reason></resign></SRlist>'
+    assert host.run(function, SCSIid='3600') == (None, ['RELVMOISCSI_PACK', 'it is used'])
 
 
 def test_preview_hands_on_the_drivers_own_failure(host):

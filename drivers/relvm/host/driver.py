@@ -5,6 +5,9 @@ A driver is a subclass of Resigner and of sm's own driver for its transport. Onl
 anything; what they need of the transport is a class like access.Access.
 """
 
+import os
+import re
+
 from relvm import errors
 from relvm import identity
 from relvm import octets
@@ -17,9 +20,11 @@ from relvm.host import holders
 from relvm.host import judges
 from relvm.host import looks
 from relvm.host import lvmview
+from relvm.host import locks
 from relvm.host import neighbours
 from relvm.host import originals
 from relvm.host import smcompat
+from relvm.show import pack
 from relvm.show import report
 
 VISIBLE = ('the LUN was visible to this host before this call: present a clone to the pool master first, and to the other hosts after '
@@ -136,6 +141,8 @@ class Resigner(object):
                 self._add_original(data, device)
                 self._add_foreign_images(data, device)
                 self._add_the_pools_word(data, device, lun)
+                if self.dconf.get('pack') == 'true':
+                    data['pack'] = self._pack(device)
             finally:
                 device.close()
         finally:
@@ -162,6 +169,11 @@ class Resigner(object):
         """Raises errors.Original unless the VG is a copy, or the call says force=true. A locked LUN has no original any more."""
         if not vg.exported and not self._forced():
             self._originals.check(vg)
+    def _pack(self, device):
+        """Where the file of `relvm pack` is now, for the plugin."""
+        path = os.path.join(locks.RUN_DIR, 'pack-%s-%s' % (re.sub('[^A-Za-z0-9]', '_', self.SCSIid), smcompat.util.gen_uuid()))
+        pack.pack(device, path, self.dconf.get('names') == 'true')
+        return path
 
     def _add_foreign_images(self, data, device):
         """Whatever else is said of the LUN, what is on it is shown."""

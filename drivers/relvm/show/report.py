@@ -199,6 +199,8 @@ def _resign_element(out, data):
     _element(out, 'copied_from', data['copied_from'])
     for sentence in data['report']:
         _element(out, 'report', sentence)
+    if 'pack' in data:
+        _element(out, 'pack', data['pack'])
     for vdi in data['vdis']:
         out.append('<vdi>\n')
         for name in ('uuid', 'from', 'new_uuid', 'name_label', 'action', 'reason', 'type', 'parent'):
