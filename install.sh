@@ -4,11 +4,13 @@
 
 usage() {
     cat <<'END'
-usage: install.sh [--check | --uninstall | --pool [--iso FILE] [--sr UUID]] [--restart-toolstack]
+usage: install.sh [--check | --uninstall | --selftest | --pool [--iso FILE] [--sr UUID]] [--restart-toolstack] [--no-selftest]
 
   (nothing)            install on this host, or upgrade, or repair; safe to repeat
   --check              say whether this host can take it; changes nothing
   --uninstall          remove it from this host
+  --selftest           resign a small SR in a file with this host's own tools, and print what they say; touches nothing else
+  --no-selftest        do not do that at the end of an installation
   --pool               install on every host of the pool (from XenServer 7.1 on as an update, before that: print the
                        commands for each host), then ask every host whether it is ready
   --iso FILE           with --pool: the update image, if it does not lie beside install.sh
@@ -16,7 +18,7 @@ usage: install.sh [--check | --uninstall | --pool [--iso FILE] [--sr UUID]] [--r
   --restart-toolstack  restart the toolstack afterwards (of the pool, with --pool); nothing is restarted without it
 
 exit status: 0 done  1 failed  2 this host cannot take it, nothing was changed  3 wrong usage
-             4 not every host of the pool is ready
+             4 not every host of the pool is ready  5 the selftest failed (what was installed stays)
 END
 }
 
@@ -80,6 +82,49 @@ installed() {
     rpm -q --qf '%{NAME}-%{VERSION}-%{RELEASE}\n' "$1" 2>/dev/null
 }
 
+# Through the plugin, so with the Python that xapi starts; only where xapi answers, so neither in a chroot nor in the host's installer.
+# Sets answer.
+ask_selftest() {
+    INSTALLATION_UUID=
+    . /etc/xensource-inventory
+    answer=$(xe host-call-plugin host-uuid="$INSTALLATION_UUID" plugin=$name fn=selftest 2>&1)
+    case $answer in
+        *'"ok": true,'*'"points"'*) return 0 ;;
+    esac
+    return 1
+}
+
+selftest() {
+    ask_selftest && status=0 || status=5
+    echo "$answer"
+    exit $status
+}
+
+test_installed() {
+    untested=
+    [ -z "$no_selftest" ] || return 0
+    if ! xe host-list --minimal >/dev/null 2>&1; then
+        echo 'xapi does not answer, so there is no selftest now. Later: install.sh --selftest'
+    elif ask_selftest; then
+        echo 'Selftest: passed'
+    else
+        untested=yes
+        echo "$answer" >&2
+    fi
+}
+
+# What a selftest left that was killed.
+sweep() {
+    for left in /var/tmp/$name-selftest.*; do
+        [ -d "$left" ] || continue
+        [ ! -e "$left/lock" ] || flock -n "$left/lock" true || continue
+        for loop in $(losetup -a | grep "($left/" | cut -d: -f1); do
+            losetup -d "$loop"
+        done
+        rm -rf "$left"
+    done
+}
+
 refresh_pack_info() {
     INSTALLATION_UUID=
     . /etc/xensource-inventory
@@ -127,10 +172,13 @@ install() {
     rpm -U --replacepkgs "$rpm" || fail 1 'rpm failed'
     remember
     echo "Installed: $(installed $name)"
+    test_installed
     restart_or_tell
+    [ -z "$untested" ] || fail 5 'it is installed, but its selftest failed: report the answer above before you resign anything'
 }
 
 uninstall() {
+    sweep
     present=$(rpm -qa --qf '%{NAME} ' $name "update-$name-*" "control-$name-*")
     if [ -z "$present" ]; then
         forget
@@ -265,9 +313,10 @@ action=install
 iso=
 sr=
 restart=
+no_selftest=
 while [ $# -gt 0 ]; do
     case $1 in
-        --check|--uninstall|--pool)
+        --check|--uninstall|--selftest|--pool)
             [ "$action" = install ] || { usage >&2; exit 3; }
             action=${1#--}
             ;;
@@ -277,6 +326,7 @@ while [ $# -gt 0 ]; do
             shift
             ;;
         --restart-toolstack) restart=yes ;;
+        --no-selftest) no_selftest=yes ;;
         # From xe-install-supplemental-pack: ask nothing. Nothing is ever asked.
         -b|--batch) ;;
         -h|--help) usage; exit 0 ;;

@@ -16,6 +16,8 @@ from built import ROOT, unpack
 MEDIA = '/root/packages/media'
 RECORD = '/etc/xensource/installed-repos/relvm:relvmoiscsi'
 READY, NOT_READY = '{\n "ok": true\n}', '{\n "failures": [\n  "xapi does not know the type"\n ],\n "ok": false\n}'
+SELFTEST = ['host-list --minimal', 'host-call-plugin host-uuid=uuid-of-this-host plugin=relvmoiscsi fn=selftest']
+FAILED = '{\n "failures": [\n  "sm: it does not"\n ],\n "ok": false,\n "points": [\n  {\n   "ok": true,\n  }\n ]\n}'
 COMMANDS_65 = ['host-list', 'sr-create', 'patch-upload', 'patch-pool-apply']
 COMMANDS_71 = ['host-list', 'update-upload', 'update-pool-apply', 'update-pool-clean']
 
@@ -82,7 +84,7 @@ def test_the_supplemental_pack_installs_itself(site, pack, program, words):
     assert 'xe-toolstack-restart' in done.stdout
     for name in ('XS-REPOSITORY', 'XS-PACKAGES'):
         assert site.host.read(f'{RECORD}/{name}') == (media / name).read_text()
-    assert site.log() == ['host-refresh-pack-info host-uuid=uuid-of-this-host']
+    assert site.log() == ['host-refresh-pack-info host-uuid=uuid-of-this-host', *SELFTEST]
 
     installed = site.files()
     again = site.run(*words, program=program)
@@ -115,7 +117,36 @@ def test_xapi_need_not_run(site, pack):
     done = site.run()
     assert done.returncode == 0
     assert 'it will notice the pack when it starts' in done.stdout
+    assert 'Later: install.sh --selftest' in done.stdout
     assert site.run('--uninstall').returncode == 0
+
+
+@on('6.5')
+def test_a_failed_selftest_undoes_nothing(site, pack):
+    site.media(pack, 'el5')
+    site.state['selftest'] = FAILED
+    done = site.run('--restart-toolstack')
+    assert (done.returncode, site.version()) == (5, '1.1.0-1.el5')
+    assert FAILED in done.stderr and 'restart-here' in site.log()
+    alone = site.run('--selftest')
+    assert (alone.returncode, alone.stdout) == (5, FAILED + '\n')
+    assert site.log() == SELFTEST[1:]
+    assert site.run('--no-selftest').returncode == 0
+    assert SELFTEST[1] not in site.log()
+    del site.state['selftest']
+    alone = site.run('--selftest')
+    assert (alone.returncode, '"ok": true' in alone.stdout) == (0, True)
+    assert 'Selftest: passed' in site.run().stdout
+
+
+@on('6.5')
+def test_what_a_killed_selftest_left_is_removed_with_the_package(site, pack):
+    site.media(pack, 'el5')
+    assert site.run().returncode == 0
+    site.host.write('/var/tmp/relvmoiscsi-selftest.killed/original', 'x')
+    site.host.write('/var/tmp/relvmoiscsi-selftest.killed/lock', '')
+    assert site.run('--uninstall').returncode == 0
+    assert site.files() == site.clean
 
 
 @on('6.5', '8.3')
@@ -134,7 +165,7 @@ def test_from_an_update_image(site, pack):
     site.media(pack, 'xs8')
     assert site.run().returncode == 0
     assert site.version() == '1.1.0-1.xs8'
-    assert site.log() == []
+    assert site.log() == SELFTEST
     assert site.run('--uninstall').returncode == 0
     assert site.files() == site.clean
 
@@ -368,5 +399,6 @@ def test_pool_without_image_or_xapi(site, pack):
 def test_help():
     done = subprocess.run([ROOT / 'install.sh', '--help'], capture_output=True, text=True, check=True)
     assert done.stdout.startswith('usage: install.sh')
-    for option in ('--check', '--uninstall', '--pool', '--iso', '--sr', '--restart-toolstack', 'exit status'):
+    for option in ('--check', '--uninstall', '--selftest', '--no-selftest', '--pool', '--iso', '--sr', '--restart-toolstack',
+                   'exit status'):
         assert option in done.stdout
