@@ -5,6 +5,7 @@ PYTHON ?= python3
 OUT ?= build/pack
 
 .PHONY: help demo test test-quick lint guest-test guest-sm test-sm test-on crash fuzz instants recovery storm bench rpm iso clean
+.PHONY: mutants coverage release
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -66,6 +67,10 @@ bench:
 	$(PYTHON) mk/test --run tests/bench/run
 	$(PYTHON) mk/test --run tests/bench/latency
 
+## mutants     tests of the tests: MUTANTS=100 (0: all) changes in formats and engine, SEED=1, WORKERS=<CPUs>
+mutants:
+	MUTANTS=$(MUTANTS) SEED=$(SEED) WORKERS=$(WORKERS) $(PYTHON) tests/mutants/run
+
 ## rpm         one RPM per release, into OUT
 rpm:
 	$(PYTHON) mk/build rpm OUT=$(OUT) GPG_KEY=$(GPG_KEY)
@@ -73,6 +78,10 @@ rpm:
 ## iso         the pack's ISO images, into OUT; GPG_KEY signs the update image
 iso:
 	$(PYTHON) mk/build iso OUT=$(OUT) GPG_KEY=$(GPG_KEY)
+
+## release     all of it signed, with lists of files, sums and a signed tag: make release GPG_KEY=<key>; see docs/releasing.md
+release:
+	$(PYTHON) mk/release OUT=$(or $(RELEASE_OUT),build/release) GPG_KEY=$(GPG_KEY)
 
 ## clean       what was built; downloads and environments stay
 clean:

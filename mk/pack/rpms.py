@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import template
+from . import changes, template
 from .command import BuildError, run
 from .targets import LIST_OWNERS, Target
 from .tree import SM_DIR, File, Tree
@@ -79,7 +79,8 @@ def payload(tree: Tree, target: Target, out: Path) -> Path:
     """The RPM with the driver itself."""
     files = tree.files(target)
     values = {
-        'DATE': changelog_date(tree.epoch()), 'VERSION': tree.version(), 'RELEASE': release(target),
+        'CHANGES': changes.spec(tree.root, tree.version(), release(target), tree.epoch()),
+        'VERSION': tree.version(), 'RELEASE': release(target),
         'TITLE': target.title, 'REQUIRES_SM': target.sm,
         'TRIGGERS': ', '.join(LIST_OWNERS), 'FILES': _file_list(files),
         'ALLOW_LIST': template.script('allow-list.sh'), 'BYTECODE': template.script('bytecode.sh'), 'FILE_TRIGGERS': '',
