@@ -71,6 +71,10 @@ bench:
 mutants:
 	MUTANTS=$(MUTANTS) SEED=$(SEED) WORKERS=$(WORKERS) $(PYTHON) tests/mutants/run
 
+## coverage    branch coverage of drivers/ by the suites of the newest Python, into build/coverage
+coverage:
+	$(PYTHON) mk/coverage
+
 ## rpm         one RPM per release, into OUT
 rpm:
 	$(PYTHON) mk/build rpm OUT=$(OUT) GPG_KEY=$(GPG_KEY)

@@ -21,6 +21,7 @@ from relvm.host import judges
 from relvm.host import looks
 from relvm.host import lvmview
 from relvm.host import locks
+from relvm.host import looks
 from relvm.host import neighbours
 from relvm.host import originals
 from relvm.host import smcompat
@@ -169,6 +170,7 @@ class Resigner(object):
         """Raises errors.Original unless the VG is a copy, or the call says force=true. A locked LUN has no original any more."""
         if not vg.exported and not self._forced():
             self._originals.check(vg)
+
     def _pack(self, device):
         """Where the file of `relvm pack` is now, for the plugin."""
         path = os.path.join(locks.RUN_DIR, 'pack-%s-%s' % (re.sub('[^A-Za-z0-9]', '_', self.SCSIid), smcompat.util.gen_uuid()))
