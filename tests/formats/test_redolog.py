@@ -8,7 +8,9 @@ import zlib
 import pytest
 
 from relvm import errors
-from relvm.formats import lvmlabel, redolog
+from relvm.engine import blockdev
+from relvm.engine import lun as luns
+from relvm.formats import lvmgroup, lvmlabel, redolog
 
 SECTOR = 512
 SR = '11111111-2222-4333-8444-555555555555'
@@ -233,3 +235,58 @@ def test_room(used, free):
         redolog.check_room(SIZE, used, free + 1)
     assert (caught.value.fields['free'], caught.value.fields['needed']) == (free, free + 1)
     assert lvmlabel.ALIGNMENT == 4096
+
+
+# What a log may change: the contents of volumes, to their last byte, and nothing else
+
+
+@pytest.fixture(scope='module')
+def sr(shape_called):
+    """(VolumeGroup, its MGT, [(start, end)] on the LUN of every segment, offset of the log's head)"""
+    device = blockdev.Device(shape_called('fragmented').path, False)
+    vg = lvmgroup.VolumeGroup(luns.Placement(device).area.text)
+    device.close()
+    lv = vg.lvs['MGT']
+    places = [(start, start + length) for each in vg.order for start, length in vg.runs(each, 0, vg.lv_size(each))]
+    return vg, lv, sorted(places), vg.runs(lv, vg.lv_size(lv) - SECTOR, SECTOR)[0][0]
+
+
+def stray(sr, *places, **changes):
+    """Whether runs at these [(start, end)] stray."""
+    vg, lv = sr[:2]
+    fields = dict({'area_size': 1 << 20, 'staged': (1 << 19, 8192)}, **changes)
+    return redolog.strays(log(runs=[(start, b'x' * (end - start)) for start, end in places], **fields), vg, lv)
+
+
+def test_a_run_may_reach_the_borders_of_a_segment_and_not_a_byte_more(sr):
+    for start, end in sr[2]:
+        if end == sr[3] + SECTOR:
+            continue
+        assert not stray(sr, (end - 16, end))
+        assert not stray(sr, (start, start + 16))
+        assert stray(sr, (end - 16, end + 1))
+        assert stray(sr, (start - 1, start + 16))
+    assert stray(sr, (sr[2][-1][1], sr[2][-1][1] + 16))
+    assert not stray(sr, (sr[2][0][0], sr[2][0][0] + 16), (sr[2][-1][0], sr[2][-1][0] + 16), (sr[2][1][0], sr[2][1][0] + 1))
+
+
+def test_a_run_may_touch_another_run_and_the_logs_head(sr):
+    first, head = sr[2][0][0], sr[3]
+    assert not stray(sr, (first, first + 16), (first + 16, first + 32))
+    assert stray(sr, (first, first + 17), (first + 16, first + 32))
+    assert not stray(sr, (head - 16, head))
+    assert stray(sr, (head - 16, head + 1))
+    assert stray(sr, (head + SECTOR - 1, head + SECTOR))
+    after = [start for start, _ in sr[2] if start >= head + SECTOR][0]
+    assert not stray(sr, (after, after + 1))
+
+
+def test_the_final_area_ends_where_the_extents_begin_and_in_front_of_the_staged_one(sr):
+    vg = sr[0]
+    room = vg.pe_start - lvmlabel.AREA_OFFSET
+    assert not stray(sr, area_size=room)
+    assert stray(sr, area_size=room + SECTOR)
+    assert stray(sr, area_size=room - 1)
+    final = lvmlabel.AREA_OFFSET + lvmlabel.round_up(lvmlabel.AREA_HEADER + len(lvmgroup.unlocked(vg)), SECTOR)
+    assert not stray(sr, staged=(final, 8192))
+    assert stray(sr, staged=(final - SECTOR, 8192))
