@@ -183,16 +183,16 @@ def packed(host, shape):
 
 def test_pack_says_where_the_file_is(host, shape_called):
     path = packed(host, shape_called('one'))
-    value, failure = host.run('pack', SCSIid='3600')
+    value, failure = host.run('pack', SCSIid='3600', target='192.0.2.1')
     assert failure is None
     assert json.loads(value) == {'file': str(path), 'bytes': path.size()}
-    assert host.called()[-1] == ['SR.probe', ['this host', {'SCSIid': '3600', 'pack': 'true'}, 'relvmoiscsi', {}]]
+    assert host.called()[-1] == ['SR.probe', ['this host', {'SCSIid': '3600', 'target': '192.0.2.1', 'pack': 'true'}, 'relvmoiscsi', {}]]
     assert path.check()
 
 
 def test_dump_answers_text_and_leaves_no_file(host, shape_called):
     path = packed(host, shape_called('one'))
-    value, failure = host.run('dump', SCSIid='3600')
+    value, failure = host.run('dump', SCSIid='3600', target='192.0.2.1')
     assert failure is None
     assert 'label: id                    LABELONE' in value and 'xxxx' in value
     assert not path.check()
@@ -201,7 +201,7 @@ def test_dump_answers_text_and_leaves_no_file(host, shape_called):
 @pytest.mark.parametrize('function', ['pack', 'dump'])
 def test_a_lun_that_is_not_looked_at_is_not_packed(host, function):
     host.answers['SR.probe'] = '<SRlist><resign><possible>false</possible><reason code="InUse">it is used</reason></resign></SRlist>'
-    assert host.run(function, SCSIid='3600') == (None, ['RELVMOISCSI_PACK', 'it is used'])
+    assert host.run(function, SCSIid='3600', target='192.0.2.1') == (None, ['RELVMOISCSI_PACK', 'it is used'])
 
 
 def test_preview_hands_on_the_drivers_own_failure(host):
