@@ -24,7 +24,7 @@ def preview(xml):
         copy_of         uuid of the pool's SR that it is a copy of, '' if none
         report          [sentence] worth knowing
         vdis            [{uuid, name_label, action, reason, type, size}], action keep or drop
-        pack            path of the file of `relvm pack` on that host, if one was asked for, else ''
+        pack            path of the file of `relvm pack` on that host, where one was asked for
 
     Where no SR could be read, uuid is '' and the reasons say why. Raises NotAnAnswer if there is not exactly one `resign` part.
     """
@@ -40,7 +40,8 @@ def preview(xml):
                          for node in _children(resign, 'reason')]
     answer['copy_of'] = _text(resign, 'copy_of')
     answer['report'] = [_words(node) for node in _children(resign, 'report')]
-    answer['pack'] = _text(resign, 'pack')
+    if _children(resign, 'pack'):
+        answer['pack'] = _text(resign, 'pack')
     answer['vdis'] = []
     for node in _children(resign, 'vdi'):
         vdi = {'size': _number(node, 'size')}
