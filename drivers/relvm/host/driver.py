@@ -18,10 +18,9 @@ from relvm.engine.lun import Placement
 from relvm.formats import lvmgroup
 from relvm.host import holders
 from relvm.host import judges
-from relvm.host import looks
-from relvm.host import lvmview
 from relvm.host import locks
 from relvm.host import looks
+from relvm.host import lvmview
 from relvm.host import neighbours
 from relvm.host import originals
 from relvm.host import smcompat
