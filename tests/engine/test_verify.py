@@ -231,8 +231,12 @@ def test_a_change_of_the_parent(resigned):
 
 
 def test_another_resign_deviates_in_every_uuid(resigned, shape_called, tmpdir):
-    """The same SR resigned again: nothing old is left, but it is not this plan's."""
+    """The same SR resigned again: with the same SR uuid it is what the plan said; with another one nothing fits."""
     _, plan, _, _ = resigned
     path = copy(shape_called('tags').path, tmpdir.join('second.img'))
     devices.run(path, plan.sr_uuid)
-    only(verify.deviations(understood(path), plan), 'VDIs')
+    assert verify.deviations(understood(path), plan) == []
+    path = copy(shape_called('tags').path, tmpdir.join('third.img'))
+    devices.run(path, plan.sr_uuid[:-1] + 'e')
+    found = verify.deviations(understood(path), plan)
+    assert len(found) == 2 and 'SR uuid' in found[0] and 'VDIs' in found[1]

@@ -45,7 +45,7 @@ ELSEWHERE = {
     38: "host/test_driver.test_a_host_that_cannot_keep_state_is_refused_before_anything",
     40: "host/test_driver.test_refused_on_a_slave",
     42: "host/test_driver.test_chap_secret_is_nowhere",
-    43: "engine/test_plan.test_taken_uuids_are_not_chosen",
+    43: "engine/test_plan.test_a_uuid_that_is_taken_is_refused_by_name",
     49: "host/test_driver.test_two_luns_of_one_scsi_id_are_refused",
     50: "host/test_driver.test_a_volume_that_sits_on_the_clone_is_refused_by_name",
     52: "host/test_driver.test_left_over_records_of_this_type_are_no_reason_to_refuse",

@@ -48,7 +48,9 @@ def blank(lun):
     lun.medium.write(0, b"\0" * 1024 * 1024)
 
 
-@refused(1, "NoLabel", NO_LABEL)
+@refused(1, "ForeignSignature", "the LUN has a partition table at offset 510, for which LVM passes over it. Somebody else uses the LUN, "
+         "or a tool was run on it by mistake, and LVM of some releases does not see the original either. If it was a mistake, take the "
+         "signature off the original (wipefs -o 510 <device>) and make a new clone.")
 def partition_table(lun):
     entry = b"\x80\x01\x01\0\x83\xfe\xff\xff" + struct.pack(str("<II"), 63, 4096)
     lun.medium.write(0, (b"\0" * 446 + entry).ljust(510, b"\0") + b"\x55\xaa")

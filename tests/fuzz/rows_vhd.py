@@ -20,8 +20,8 @@ LOCATOR = "the VHD in LV {disk} has a parent name or locator that is not underst
 MISSING = "the parent of LV {disk}, %s, is not on this LUN. The original cannot read this VDI either; remove it there and clone again."
 MISMATCH = "LV {disk} names %s as its parent, but carries the unique id of another VHD. " + VDI + "."
 CHAIN = "the chain of LV %s %s. " + VDI + "."
-UNSOUND = ("the resigned LUN would not be a sound SR: %s. The LUN is unchanged. Let the original be scanned, clone it again, and "
-           "report this if it comes back.")
+UNSOUND = ("the resigned LUN would not be a sound SR: %s. The LUN is unchanged. Let the original be scanned, clone it again; if it "
+           "comes back, report this, with the file of fn=pack and the answer of fn=selftest.")
 ABSENT = "12345678-1234-4123-8123-123456789abc"
 
 

@@ -55,7 +55,7 @@ def _of_child(head, size):
     if starts and max(ends) - min(starts) <= vhd.LOCATORS * vhd.MAX_LOCATOR:
         places.append((min(starts), max(ends) - min(starts)))
     return [(offset, length) for offset, length in places
-            if offset % vhd.SECTOR == 0 and 0 < length <= LARGEST and offset + length <= size]
+            if offset % vhd.SECTOR == 0 and length % vhd.SECTOR == 0 and 0 < length <= LARGEST and offset + length <= size]
 
 
 def _sectors(size):
