@@ -40,13 +40,29 @@ class RELVMoHBASR(Resigner, smcompat.base_driver('HBA')):
     """The SR driver. Only sr_create (resign) and sr_probe (preview) do anything."""
 
     TYPE = TYPE
-    SUCCESS = SUCCESS
     ACCESS = FabricAccess
 
     def handles(type):
         """True for the one type of this driver; the inherited one judges by the end of the script's name."""
         return type == TYPE
     handles = staticmethod(handles)
+
+    def create(self, sr_uuid, size):
+        """Resigns the LUN. Always raises: SUCCESS, or the reason why not."""
+        self.guarded(self._create, sr_uuid)
+        raise smcompat.succeed(SUCCESS)
+
+    def _create(self, sr_uuid):
+        lun = self.begin(sr_uuid)
+        try:
+            # the LUN comes to this host; where it is a copy beyond doubt, the next step is done while sm still waits for it to settle
+            lun.attach()
+            # plan, log, switch 1, apply, switch 2: LVM, MGT, and the VHD and QCOW2 images get their new identity
+            self.resign(lun)
+            # this host's LVM, sm's reader of MGT, vhd-util and qcow2_helper read the result and agree
+            self.verify(lun)
+        finally:
+            lun.detach()
 
 
 if __name__ == '__main__':

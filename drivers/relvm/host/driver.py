@@ -32,11 +32,10 @@ VISIBLE = ('the LUN was visible to this host before this call: present a clone t
 
 
 class Resigner(object):
-    """The half of a driver that knows resigning. TYPE: the type of the driver; SUCCESS: the text of the error by which sr_create
-    reports success; ACCESS: how it reaches its LUN."""
+    """The half of a driver that knows resigning: the steps of its create(), and probe(). TYPE: the type of the driver; ACCESS: how it
+    reaches its LUN."""
 
     TYPE = ''
-    SUCCESS = ''
     ACCESS = None
 
     def load(self, sr_uuid):
@@ -46,29 +45,15 @@ class Resigner(object):
         else:
             self.ops_exclusive = []
 
-    def create(self, sr_uuid, size):
-        """Resigns the LUN. Always raises: SUCCESS, or the reason why not."""
-        self.guarded(self._create, sr_uuid)
-        raise smcompat.succeed(self.SUCCESS)
-
-    def _create(self, sr_uuid):
-        self.check_request()
-        lun = self.ACCESS(self, sr_uuid)
-        lun.ask = self._ask_pool
-        lun.rewrite = self.rewriter(lun)
-        try:
-            # early, where it can: sm's attach sleeps for seconds
-            lun.attach()
-            self.resign(lun)
-            self.verify(lun)
-        finally:
-            lun.detach()
-
-    def check_request(self):
-        """Raises errors.Refused where no LUN needs to be looked at to say no."""
+    def begin(self, sr_uuid):
+        """The access to the LUN, with all asked that xapi has to say. Raises errors.Refused where that is enough to say no."""
         if self.dconf.get('SRmaster') != 'true':
             raise errors.NotMaster()
         self._refuse_used_lun()
+        lun = self.ACCESS(self, sr_uuid)
+        lun.ask = self._ask_pool
+        lun.rewrite = self.rewriter(lun)
+        return lun
 
     def rewriter(self, lun):
         """A function (open Device, Progress) that resigns `lun`. It needs nothing of xapi any more: that is asked here."""
