@@ -389,6 +389,9 @@ def test_any_name_fits_its_sector_and_sm_can_read_it(name):
     wanted = u''.join(_written(char) for char in octets.for_user(octets.from_user(name)))
     kept = [count for count in range(len(wanted) + 1) if _parsed(wanted[:count]) == shown]
     assert kept
+    if not shown and not wanted[:SECTOR].strip():
+        # sm's reader takes a name of blanks for a dict: it is left empty
+        return
     if kept[-1] < len(wanted):
         # one more character would not have fitted
         more = xml.sax.saxutils.escape(wanted[:kept[-1] + 1]).encode('utf-8')
