@@ -337,18 +337,18 @@ def test_refused_on_a_slave(array):
 @everywhere
 def test_a_refusal_leaves_lun_and_host_as_they_were(array):
     sr = shapes.one(1)
-    sr.volumes.append(Volume("clone_%s_1" % sr.vdis[0].uuid, tags=["journaler"]))
+    sr.volumes.append(Volume("VHD-none"))
     a = array(sr)
     a.show()
     a.pool.remove_disk(CLONE)
     before, untouched = a.traces(), sha256(a.clone)
     code, text, _ = a.create()
     assert code == "SR_BACKEND_FAILURE_47"
-    assert "cloned in the middle of an operation: clone_%s_1" % sr.vdis[0].uuid in text
+    assert "the LV VHD-none is named or tagged like a volume of sm" in text
     assert sha256(a.clone) == untouched
     # the clone's disk, which was not there before, is gone again
     assert a.traces() == before
-    assert 'code="Journals"' in a.xapi.sr_probe(a.TYPE, a.config())
+    assert 'code="UnknownVolume"' in a.xapi.sr_probe(a.TYPE, a.config())
 
 
 @everywhere

@@ -8,8 +8,9 @@ import pytest
 
 import test_driver
 from dom0 import pools, profile as profiles
+from luns import damage
 from lvhd import policy, reader, shapes
-from lvhd.model import QCOW2, RAW, Sr, Volume
+from lvhd.model import QCOW2, RAW, Sr
 
 NAMES = {2: ["X"], 6: ["J", "W", "Y", "V"]}.get(sys.version_info[0] if sys.version_info[0] < 3 else sys.version_info[1], ["W"])
 if pools.profiles() == [pools.TREE]:
@@ -98,10 +99,12 @@ def test_the_helper_is_a_judge_where_it_scans(array, profile):
 
 @pytest.mark.parametrize("profile", KNOWS)
 def test_a_volume_without_an_image_is_refused_by_name(array, profile):
-    sr = shapes.qcow2_snapshots(1)
-    sr.volumes.append(Volume("QCOW2-" + sr.ids.uuid()))
-    a = knowing(array(sr))
+    """One with a record; without one it is a disk that was never made, and is left out."""
+    a = knowing(array(shapes.qcow2_snapshots(1)))
+    with reader.Lun(a.clone) as lun:
+        name = sorted("QCOW2-" + uuid for uuid in lun.mgt().live())[0]
+    damage.volume(a.clone, name, 0, b"\0" * 4096)
     before = test_driver.sha256(a.clone)
     code, text, _ = a.create()
-    assert code == "SR_BACKEND_FAILURE_47" and sr.volumes[0].name in text and "no QCOW2 image" in text
+    assert code == "SR_BACKEND_FAILURE_47" and name in text and "no QCOW2 image" in text
     assert test_driver.sha256(a.clone) == before

@@ -77,7 +77,8 @@ def used(sr):
     length = RECORDS + RECORD * len(vdis)
     parts = [
         _sector(("XSSM:%-10d:%d:%d" % ((length,) + tuple(sr.mgt_version))).encode("ascii")),
-        _sector(XML_DECLARATION + ("<uuid>%s</uuid><allocation>%s</allocation>" % (sr.uuid, sr.allocation)).encode("ascii")),
+        _sector(XML_DECLARATION +
+                ("<uuid>%s</uuid><allocation>%s</allocation>%s" % (sr.uuid, sr.allocation, sr.more_fields)).encode("ascii")),
         _sr_name("name_label", sr.name_label),
         _sr_name("name_description", sr.name_description),
     ]

@@ -211,6 +211,8 @@ class Sr(object):
         self.name_label = name_label
         self.name_description = name_description
         self.allocation = allocation
+        # Behind <allocation> in MGT
+        self.more_fields = ""
         self.vdis = list(vdis)
         self.volumes = list(volumes)
         self.volume_order = list(volume_order)

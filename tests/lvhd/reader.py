@@ -265,6 +265,8 @@ class Mgt(object):
         self.allocation = about["allocation"]
         self.name_label = about["name_label"]
         self.name_description = about["name_description"]
+        # what sm of the XenServer 7.0 era adds, as it stands there
+        self.more_fields = self.bytes[SECTOR:2 * SECTOR].rstrip(b" ").partition(b"</allocation>")[2].decode("ascii")
         self.records = []
         for offset in range(4 * SECTOR, self.length, 2 * SECTOR):
             data = self.bytes[offset:offset + 2 * SECTOR]

@@ -25,6 +25,7 @@ def sr(image):
                     pv_tags=pv.get("tags", ()), pv_size=lun.label.device_size, device=pv["device"],
                     beyond=device_size - lun.label.device_size, mgt_version=mgt.version,
                     mgt_volume=_volume(lun.volumes["MGT"]), volume_order=list(lun.volumes), **_trailer(lun.text))
+        result.more_fields = mgt.more_fields
         if result.vg_name != lun.vg_name:
             raise BadImage("MGT says SR %s, the VG is %s" % (mgt.uuid, lun.vg_name))
         for record in mgt.records:
