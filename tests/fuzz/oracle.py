@@ -15,15 +15,15 @@ import xml.dom.minidom
 
 from fuzz import media
 from relvm import errors
-from relvm.engine import resign, verify
+from relvm.engine import foreign, resign, verify
 from relvm.formats import lvmlabel, mgt, qcow2, vhd
 from relvm.show import jsontext, report
 from relvm.engine.lun import Lun, Placement
 
 FIRST_SR = str("1f0e0d0c-1111-4222-8333-444455556666")
 SECOND_SR = str("2f0e0d0c-1111-4222-8333-444455556666")
-# The first 4 KiB and the metadata area's header
-FIXED = 4096 + 512
+# What is looked at for signatures of others; then the first 4 KiB and the metadata area's header
+FIXED = foreign.HEAD + foreign.TAIL + 4096 + 512
 # Of one VHD: head, footer, batmap header, eight locators
 PER_VHD = 1536 + 512 + 512 + vhd.LOCATORS * (vhd.MAX_LOCATOR + 512)
 
