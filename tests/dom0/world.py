@@ -585,7 +585,7 @@ def lock_lines(path):
         return [line.split() for line in locks if ":%d " % inode in line]
 
 
-def wait_until(condition, timeout=20):
+def wait_until(condition, timeout=120):
     """Wait for `condition()` to be true; whether it was within `timeout` seconds."""
     end = time.time() + timeout
     while time.time() < end:
