@@ -45,8 +45,11 @@ class Story:
         self.toolstack = toolstack
         self.trouble = ""
         self.done = []
+        # 6.5's LVM was patched to take the names of 6.5's journals, which are longer than those that any other LVM takes
+        self.snapshots = getattr(world, "generation", "") != "C"
+        steps = (self.make, self.resign, self.adopt, self.snapshot, self.collect, self.detach)
         try:
-            for step in (self.make, self.resign, self.adopt, self.snapshot, self.collect, self.detach):
+            for step in steps if self.snapshots else (self.make, self.resign, self.adopt, self.detach):
                 step()
                 self.done.append(step.__name__)
         except (XapiError, AssertionError, reader.BadImage) as error:
@@ -62,7 +65,8 @@ class Story:
         self.vdis = [toolstack.vdi_create(self.sr, 8 * pool.MIB, name_label=name, sm_config=VHD) for name in ("one", "two")]
         vg = pool.vg_name(self.sr)
         write(vg, self.vdis[0], "first")
-        self.snapshots = [toolstack.vdi_snapshot(self.vdis[0])]
+        if self.snapshots:
+            toolstack.vdi_snapshot(self.vdis[0])
         write(vg, self.vdis[0], "second")
         write(vg, self.vdis[1], "other")
         toolstack.sr_scan(self.sr)
@@ -93,8 +97,6 @@ class Story:
 
     def snapshot(self):
         toolstack = self.toolstack
-        # the original is in use meanwhile
-        write(pool.vg_name(self.sr), self.vdis[1], "meanwhile")
         self.taken = toolstack.vdi_snapshot(self.new["one"])
         write(pool.vg_name(self.new_sr), self.new["one"], "third")
         self.in_snapshot = contents(self.clone.path, self.taken)
@@ -110,6 +112,8 @@ class Story:
         self.read_afterwards = contents(self.clone.path, self.new["one"])
 
     def detach(self):
+        # the original is in use meanwhile
+        write(pool.vg_name(self.sr), self.vdis[1], "meanwhile")
         self.toolstack.pbd_unplug(self.pbd)
         self.left_after_detach = self.world.left_over(self.clone.scsi_id, CLONE)
         self.toolstack.sr_scan(self.sr)
@@ -127,6 +131,11 @@ def story(world, toolstack):
 
 def reached(story, step):
     assert step in story.done, story.trouble
+
+
+def taken(story):
+    if not story.snapshots:
+        pytest.skip("no LVM but 6.5's own takes the names of 6.5's journals: no snapshots")
 
 
 def expected(seed):
@@ -147,7 +156,7 @@ def test_the_clone_is_resigned_beside_the_original(story):
 def test_sm_attaches_and_scans_it(story):
     reached(story, "adopt")
     assert story.probed == [story.new_sr]
-    assert story.scanned == [("base copy", False), ("one", True), ("two", True)]
+    assert story.scanned == [("base copy", False)] * story.snapshots + [("one", True), ("two", True)]
     assert not set(story.new.values()) & set(story.vdis)
 
 
@@ -157,11 +166,13 @@ def test_the_disks_read_as_the_originals(story):
 
 
 def test_sm_takes_and_deletes_a_snapshot_in_it(story):
+    taken(story)
     reached(story, "snapshot")
     assert story.in_snapshot == expected("second")
 
 
 def test_sm_collects_its_garbage(story):
+    taken(story)
     reached(story, "collect")
     assert story.chain == ["VHD-" + story.new["one"]], story.said
     assert story.volumes == sorted(["MGT"] + ["VHD-" + uuid for uuid in story.new.values()])
@@ -175,5 +186,5 @@ def test_sm_detaches_it(story):
 
 def test_the_original_goes_on(story):
     reached(story, "detach")
-    assert story.originals == ["one", "one", "two"]
+    assert story.originals == ["one"] * story.snapshots + ["one", "two"]
     assert story.read_original == [expected("second"), expected("meanwhile")]
