@@ -10,6 +10,12 @@ from relvm import errors
 from relvm.host import locks
 
 
+@pytest.fixture(autouse=True)
+def run_directory(tmpdir, monkeypatch):
+    """The machine's own is left alone."""
+    monkeypatch.setattr(locks, 'RUN_DIR', str(tmpdir.mkdir('run')))
+
+
 def test_a_lock_that_somebody_holds(tmpdir):
     path = str(tmpdir.join('V_group'))
     one, other = locks.FileLock(path, 'the one'), locks.FileLock(path, 'an LVM command')
