@@ -97,7 +97,7 @@ ask_selftest() {
 selftest() {
     ask_selftest && status=0 || status=5
     echo "$answer"
-    exit $status
+    exit "$status"
 }
 
 test_installed() {
