@@ -521,6 +521,57 @@ class LockTimeout(Refused):
     advice = 'Another operation on this LUN or its original is running; repeat the command when it is over'
 
 
+# The end of a test (fn=discard). Nothing was taken off any host yet, unless a sentence says so.
+
+class NoSuchSR(Refused):
+    text = '%(sr)s is no uuid'
+    advice = 'Name the SR by its uuid, in lower case (xe sr-list)'
+
+
+class NotOurs(Refused):
+    text = 'SR %(sr)s is none that fn=attach has attached: %(what)s'
+    advice = 'Only such an SR is discarded. Any other one is ended by hand: xe pbd-unplug for each of its PBDs, then xe sr-forget'
+
+
+class SharedLUN(Refused):
+    text = 'SR %(other)s of this pool uses the LUN %(scsi_id)s of SR %(sr)s as well (%(how)s)'
+    advice = 'Find out which of the two is on the LUN (sr-probe), and forget the other one (xe sr-forget)'
+
+
+class HasRole(Refused):
+    text = 'SR %(sr)s is %(role)s'
+    advice = 'Name another SR for that first (xe pool-param-set, xe host-param-set, xe host-disable-local-storage-caching)'
+
+
+class DisksInUse(Refused):
+    text = 'disks of SR %(sr)s are in use: %(what)s'
+    advice = ('Shut the VMs down (a suspended one has its memory there: resume it first, or xe vm-shutdown force=true), unplug other users '
+              '(xe vbd-unplug), and repeat')
+
+
+class PoolDataOnSR(Refused):
+    text = 'SR %(sr)s holds data of a pool: %(what)s'
+    advice = ('End what writes them (xe sr-disable-database-replication, xe pool-disable-redo-log, xe pool-ha-disable), destroy what is '
+              'left of them (xe vdi-destroy), and repeat')
+
+
+class HostAway(Refused):
+    text = 'the host %(host)s cannot take the LUN %(scsi_id)s off itself: %(cause)s'
+    advice = ('Install this version on every host of the pool. A host that is gone for good is forgotten first (xe host-forget). '
+              'What was unplugged already stays unplugged: repeat')
+
+
+class OtherContent(Refused):
+    text = '%(device)s (LUN %(scsi_id)s) carries %(found)s, not SR %(sr)s'
+    advice = ('The array has changed what is on the LUN, or does not answer any more: nothing of it is taken away. Present the LUN as it '
+              'was and repeat, or end it by hand: xe pbd-unplug for each PBD, xe sr-forget, then take the disks off the hosts')
+
+
+class LUNStays(Refused):
+    text = 'the LUN %(scsi_id)s is still on %(host)s: %(what)s'
+    advice = 'The SR is unplugged as far as it went, and known to the pool. Repeat; nothing is forgotten before the LUN is gone everywhere'
+
+
 class JudgeDisagrees(ResignError):
     """After the whole job: somebody else on this host reads another result."""
 

@@ -81,6 +81,13 @@ class Session:
 '''
 
 
+PATHS = '''
+from relvm.host import locks
+calls.INVENTORY = %r
+locks.RUN_DIR = %r
+'''
+
+
 class Host(object):
     """A directory that stands for a host, with the plugin in it and paths that point there."""
 
@@ -93,9 +100,10 @@ class Host(object):
         directory.join('session.py').write(SESSION)
         with open(os.path.join(ROOT, 'plugins', 'relvmoiscsi')) as source:
             text = source.read()
-        for path, place in (('/etc/xensource-inventory', 'inventory'), ('/var/run/relvmoiscsi', 'run')):
-            assert path in text
-            text = text.replace(path, str(directory.join(place)))
+        # its paths are those of a host
+        imported = 'import XenAPIPlugin  # noqa: E402\n'
+        assert imported in text
+        text = text.replace(imported, imported + PATHS % (str(directory.join('inventory')), str(directory.join('run'))))
         directory.join('plugin').write(text)
 
     def run(self, function, **arguments):
@@ -320,3 +328,31 @@ def test_a_scsi_id_is_no_path(host):
     attachable(host)
     assert host.run('attach', SCSIid='../../x')[1] is None
     assert sorted(entry.basename for entry in host.directory.join('run').listdir()) == ['attach.______x']
+
+
+def test_discard_of_an_sr_that_the_pool_does_not_have(host):
+    host.answers['SR.get_all_records'] = {}
+    uuid = 'ffffffff-ffff-4fff-8fff-ffffffffff00'
+    value, failure = host.run('discard', sr=uuid)
+    assert failure is None and json.loads(value)['known'] is False
+    assert host.run('discard')[1][:2] == ['RELVMOISCSI_REFUSED', 'NoSuchSR']
+
+
+def test_discard_on_a_slave_is_done_by_the_master_and_only_of_what_is_marked(host):
+    uuid = 'ffffffff-ffff-4fff-8fff-ffffffffff00'
+    host.answers['SR.get_all_records'] = {'sr': {'uuid': uuid, 'other_config': {}}}
+    value, failure = host.run('discard', sr=uuid)
+    assert failure[:2] == ['RELVMOISCSI_REFUSED', 'NotOurs'] and uuid in failure[2]
+    host.answers['pool.get_all_records'] = {'pool': {'master': 'another host'}}
+    host.answers['host.call_plugin'] = '{}'
+    assert host.run('discard', sr=uuid) == ('{}', None)
+    assert host.called()[-1] == ['host.call_plugin', ['another host', 'relvmoiscsi', 'discard', {'sr': uuid}]]
+
+
+@pytest.mark.parametrize('check', [{}, {'check': 'true'}])
+def test_release_of_a_lun_that_is_not_there(host, check):
+    uuid = 'ffffffff-ffff-4fff-8fff-ffffffffff00'
+    assert host.run('release', SCSIid='36001405clone', sr=uuid, **check) == ('', None)
+    assert host.run('release', SCSIid='..', sr=uuid, **check)[1][:2] == ['RELVMOISCSI_REFUSED', 'BadSCSIid']
+    assert host.run('release', SCSIid='36001405clone', **check)[1][:2] == ['RELVMOISCSI_REFUSED', 'NoSuchSR']
+    assert host.called() == []

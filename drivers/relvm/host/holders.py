@@ -45,7 +45,7 @@ def refuse_used(session, own_host, scsi_id, forced, log):
     (sentence). Raises errors.HolderPresent, HostSilent.
     """
     for host, record in sorted(session.xenapi.host.get_all_records().items()):
-        if host == own_host or not _live(session, record):
+        if host == own_host or not is_live(session, record):
             continue
         try:
             names = _names(session.xenapi.host.call_plugin(host, PLUGIN, 'holders', {'SCSIid': scsi_id}), scsi_id)
@@ -59,7 +59,7 @@ def refuse_used(session, own_host, scsi_id, forced, log):
             raise errors.HolderPresent(host='host %s' % record['name_label'], device='the LUN ' + scsi_id, holders=', '.join(names))
 
 
-def _live(session, record):
+def is_live(session, record):
     """False only for a host that xapi takes for dead."""
     try:
         return session.xenapi.host_metrics.get_record(record['metrics'])['live'] is not False
