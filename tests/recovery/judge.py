@@ -65,12 +65,14 @@ def digest(sectors):
     return result.hexdigest()
 
 
-def as_the_facts_say(sectors, before, after, known=False):
-    """'' if every sector is the one of before or of after, else a sentence. Both: {sector: 512 bytes}. known: look at those alone."""
+def as_the_facts_say(sectors, before, after, unknown=False):
+    """'' if every sector is the one of before or of after, else a sentence. Both: {sector: 512 bytes}.
+
+    unknown: nobody knows what other sectors than those of before held then; they are not looked at."""
     if not isinstance(sectors, dict):
         return sectors
     zero = b"\0" * 512
-    numbers = set(before) | set(after) | set([] if known else sectors)
+    numbers = set(before) if unknown else set(before) | set(after) | set(sectors)
     wrong = [number for number in numbers if sectors.get(number, zero) not in (before.get(number, zero), after.get(number, zero))]
     return wrong and "%d sectors are neither old nor new, the first is %d" % (len(wrong), min(wrong)) or ""
 

@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from lvhd import samples
+from lvhd import reader, samples
 from recovery import judge, traces
 
 SIZE = 1 << 20
@@ -69,6 +69,19 @@ def test_a_sample_has_the_ends_of_every_operation(trace):
     assert states(5) == [0, 2, 6, 7, 9]
 
 
+def test_the_instants_beside_journals_are_those_where_a_journal_comes_or_goes(tmpdir):
+    trace = traces.Trace(os.path.join(samples.DATA, "traces", "q83"))
+    beside = traces.beside_journals(trace, str(tmpdir.mkdir("beside")))
+    (operation,) = [operation for operation in trace.operations if operation["name"] == "snapshot_A_S1"]
+    film = traces.Film(trace, str(tmpdir.mkdir("film")))
+    seen = []
+    for state in sorted(beside & set(trace.instants(operation))):
+        with reader.Lun(film.wind(state), busy=True) as lun:
+            seen.append([name.split("_")[0] for name in sorted(lun.volumes) if "_" in name])
+    assert seen == [[], ["clone"], ["clone"], []]
+    assert [state for _, state in traces.sample(trace, 2, beside) if state in beside] == sorted(beside)
+
+
 def test_facts_know_old_sectors_from_new_and_from_wrong_ones():
     old, new = samples.expected_sectors(DISK), samples.expected_sectors(dict(DISK, expect={"0": "new"}))
     half = dict(old)
@@ -89,6 +102,9 @@ def test_a_raw_disk_shows_what_its_extents_held():
     stale = dict(old)
     stale[100] = b"x" * 512
     assert judge.as_the_facts_say(stale, old, new, unknown) == ""
+    stale[200] = b"x" * 512
+    later = samples.expected_sectors(dict(leaf, expect={"0": "old", "200": "new"}))
+    assert judge.as_the_facts_say(stale, old, later, unknown) == ""
     del stale[3]
     assert judge.as_the_facts_say(stale, old, new, unknown)
     assert not judge.facts({"before": [DISK], "after": [DISK]})["a"][2]

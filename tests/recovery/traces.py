@@ -20,6 +20,7 @@ import gzip
 import io
 import json
 import os
+import re
 import struct
 import subprocess
 
@@ -113,9 +114,50 @@ class Film(object):
         return self.path
 
 
-def sample(trace, number):
+# Journals of sm among the LVs of a VG's text, and what goes with them
+JOURNAL = re.compile(br"^((?:clone|leaf|inflate|relink|coalesce|zero|jvhd)_\S+|\S+-OLD_\S+|\S+_trim_lv) \{", re.MULTILINE)
+# LVM's only metadata area: its header's place on the LUN, the place of its own offset and size, of its first slot, and what is no text
+HEADER, AREA, SLOT, SKIPPED = 4096, 24, 40, 512
+
+
+def beside_journals(trace, directory):
+    """The states next to each change of the set of sm's journals, as LVM tells it: the last one before and the first one after."""
+    film = Film(trace, directory)
+    found = set()
+    for operation in trace.operations:
+        previous = known = None
+        for state in trace.instants(operation):
+            if previous is None or _writes_header(trace.records[previous:state]):
+                now = _journals(film.wind(state))
+                if previous is not None and now != known:
+                    found.update((previous, state))
+                known = now
+            previous = state
+    return found
+
+
+def _writes_header(records):
+    return any(kind == "W" and offset <= HEADER < offset + len(data) for kind, offset, data in records)
+
+
+def _journals(path):
+    """Their names in the text that the first slot of LVM's area names."""
+    with open(path, "rb") as image:
+        image.seek(HEADER)
+        header = image.read(512)
+        area, size = struct.unpack_from(str("<QQ"), header, AREA)
+        start, length = struct.unpack_from(str("<QQ"), header, SLOT)
+        image.seek(area)
+        ring = image.read(size)
+    text = ring[start:start + length]
+    text += ring[SKIPPED:SKIPPED + length - len(text)]
+    return set(JOURNAL.findall(text.replace(b"\t", b"")))
+
+
+def sample(trace, number, also=()):
     """About `number` of a trace's instants, in order, as (operation, state): of every operation the first, the last and as many between
-    as fit, evenly spread; 0: all of them. Long operations give no more than short ones until those are used up."""
+    as fit, evenly spread; 0: all of them. Long operations give no more than short ones until those are used up. also: states that are
+    chosen in any case."""
     instants = [(operation, trace.instants(operation)) for operation in trace.operations]
     each = 1
     while number and sum(min(each + 1, len(states)) for _, states in instants) <= number:
@@ -126,5 +168,5 @@ def sample(trace, number):
     for operation, states in instants:
         count = min(each, len(states)) if number else len(states)
         indexes = sorted({index * (len(states) - 1) // max(count - 1, 1) for index in range(count)})
-        chosen.extend((operation, states[index]) for index in indexes)
+        chosen.extend((operation, state) for index, state in enumerate(states) if index in indexes or state in also)
     return chosen
