@@ -5,7 +5,7 @@ PYTHON ?= python3
 OUT ?= build/pack
 
 .PHONY: help demo test test-quick lint guest-test guest-sm test-sm test-on crash fuzz instants recovery storm bench rpm iso clean
-.PHONY: mutants coverage release
+.PHONY: mutants coverage release lab lab-double
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -61,6 +61,13 @@ recovery:
 ## storm       many clones of one attached original at once, with sm's sleeps at full length, into build/storm
 storm:
 	$(PYTHON) mk/test --run tests/storm/run
+
+## lab         a resign on a real host with a real array, and a report of it: see docs/testing.md. make lab-double: on a double of a host
+lab:
+	@HOST="$(HOST)" ERASE="$(ERASE)" CONFIG="$(CONFIG)" HOOK="$(HOOK)" $(PYTHON) tests/lab/run
+
+lab-double:
+	LAB_KIT=1 $(PYTHON) mk/test --run -m pytest -q -p no:cacheprovider tests/lab
 
 ## bench       the figures of docs/design.md, into build/bench, and what a slow medium makes of them
 bench:

@@ -146,7 +146,10 @@ class GuestWorld(World):
             while True:
                 # Longer than any message of sm: a cut one could hide what must not be in it.
                 text = receiver.recv(1 << 20).decode("utf-8", "surrogateescape")
-                self.log_lines.append((time.time(), text.split(">", 1)[-1].rstrip("\0\n")))
+                line = text.split(">", 1)[-1].rstrip("\0\n")
+                self.log_lines.append((time.time(), line))
+                with open("/var/log/SMlog", "a", errors="surrogateescape") as log:
+                    log.write(line + "\n")
 
         threading.Thread(target=receive, daemon=True).start()
         return receiver
