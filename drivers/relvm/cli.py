@@ -131,12 +131,11 @@ def _refuse_original(path, hint, options):
 
 def _resign(path, options):
     from relvm.engine import resign
-    from relvm.formats import lvmgroup
     device = blockdev.Device(path)
     try:
         placement = Placement(device)
         if not placement.staged:
-            _refuse_original(path, lvmgroup.VolumeGroup(placement.area.text).pv_device, options)
+            _refuse_original(path, placement.group().pv_device, options)
         result = resign.resign(device, options['--sr-uuid'], _name(options, '--name-label'),
                                _name(options, '--name-description'), scsi_id=options.get('--scsi-id', ''),
                                keep_snapshots='--keep-snapshots' in options)

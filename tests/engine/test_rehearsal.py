@@ -11,7 +11,8 @@ from lvhd import reader, shapes
 from lvhd.model import Sr, Volume
 from relvm import errors
 from relvm.engine import blockdev, rehearsal, resign
-from relvm.engine.lun import Placement
+from relvm.engine.lun import Lun, Placement
+from relvm.engine.plan import Plan, padded
 
 UUID = '0b9c1b5e-9a51-4dd8-8a3c-2f1c8a8f6a01'
 SECTOR = 512
@@ -72,6 +73,57 @@ def test_a_plan_is_rehearsed_on_what_it_was_made_from(shape_called):
     # preview() itself looks at the label and the areas before a plan is made
     found -= device.places - found
     assert set(found.values()) == set([1])
+
+
+def applied(device):
+    """The Rehearsed of a plan for what is on a device, and whether all of it was there before and after its runs, label and text were."""
+    once = rehearsal.Once(device)
+    plan = Plan(Lun(once, Placement(once)), UUID)
+    found = rehearsal.rehearse(once, plan)
+    before = found.is_on(device)
+    label = plan.lun.label
+    blockdev.patch(device, blockdev.spans(plan.runs + [(label.sector * SECTOR, label.switched(plan.pv_uuid, plan.staged))]))
+    device.write(plan.staged[0], padded(plan.staged_bytes))
+    return found, before, found.is_on(device)
+
+
+@pytest.mark.parametrize('name', ['tree_with_clones', 'mixed', 'wrapped_text'])
+def test_every_byte_that_the_check_looks_at_is_compared(name, written):
+    device = blockdev.Device(written(shapes.SHAPES[name](1)))
+    try:
+        found, before, after = applied(device)
+        assert (before, after) == (False, True)
+        for offset, length in found.places:
+            for place in (offset, offset + length - 1):
+                sector = place // SECTOR * SECTOR
+                whole = device.read(sector, SECTOR)
+                other = bytearray(whole)
+                other[place - sector] ^= 1
+                device.write(sector, bytes(other))
+                assert not found.is_on(device), (offset, length, place)
+                device.write(sector, whole)
+        assert found.is_on(device)
+    finally:
+        device.close()
+
+
+def test_the_check_looks_at_nothing_that_is_not_compared(written):
+    path = written(shapes.tree_with_clones())
+    device = blockdev.Device(path)
+    try:
+        found, _, _ = applied(device)
+    finally:
+        device.close()
+    compared = set()
+    for offset, length in found.places:
+        compared.update(range(offset // SECTOR, (offset + length + SECTOR - 1) // SECTOR))
+    device = Counting(path)
+    try:
+        Lun(device, Placement(device))
+    finally:
+        device.close()
+    for offset, length in device.places:
+        assert compared.issuperset(range(offset // SECTOR, (offset + length) // SECTOR))
 
 
 def test_nothing_is_written(shape_called):

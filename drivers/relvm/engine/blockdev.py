@@ -37,7 +37,7 @@ BLOCK = 8 * GRAIN
 CHUNK = 1 << 20
 # Aligned buffers up to this length are kept: making one takes longer than a short read
 KEPT = 8192
-# What patch() holds in memory
+# What patch() and a comparison hold in memory
 AT_ONCE = 8 << 20
 
 
@@ -190,9 +190,8 @@ class Device(object):
 
     def read_any(self, offset, length):
         """`length` bytes at `offset`, whatever the alignment."""
-        start = offset // SECTOR * SECTOR
-        end = (offset + length + SECTOR - 1) // SECTOR * SECTOR
-        return self.read(start, end - start)[offset - start:offset - start + length]
+        start, size = whole_sectors(offset, length)
+        return self.read(start, size)[offset - start:offset - start + length]
 
     def write(self, offset, data):
         """Writes bytes; offset and length are multiples of 512. Not on the medium before flush(). Raises errors.WriteFailed."""
@@ -237,6 +236,25 @@ class Device(object):
         self.flushes += 1
 
 
+def whole_sectors(offset, length):
+    """(offset, length) of the sectors in which a place lies."""
+    start = offset // SECTOR * SECTOR
+    return start, (offset + length + SECTOR - 1) // SECTOR * SECTOR - start
+
+
+def groups(places):
+    """Yields [(offset, length, ...)] in lists of AT_ONCE bytes at most, or of one place."""
+    group, size = [], 0
+    for place in places:
+        if group and size + place[1] > AT_ONCE:
+            yield group
+            group, size = [], 0
+        group.append(place)
+        size += place[1]
+    if group:
+        yield group
+
+
 def read_places(device, places):
     """{(offset, length): bytes} of [(offset, length)], multiples of 512, on a Device. Places that touch are one read."""
     joined = []
@@ -258,8 +276,8 @@ def spans(runs):
     """Byte runs [(offset, bytes)] -> [(offset, length, [run])]: whole sectors, neighbours joined, sorted."""
     found = []
     for run in sorted(runs):
-        start = run[0] // SECTOR * SECTOR
-        end = (run[0] + len(run[1]) + SECTOR - 1) // SECTOR * SECTOR
+        start, size = whole_sectors(run[0], len(run[1]))
+        end = start + size
         if found and start <= found[-1][1] + JOIN and end - found[-1][0] <= CHUNK:
             found[-1][1] = max(end, found[-1][1])
             found[-1][2].append(run)
@@ -270,11 +288,7 @@ def spans(runs):
 
 def patch(device, spans_of_it):
     """Reads spans, puts their runs in and writes them back, one after the other; not more than AT_ONCE bytes are read at a time."""
-    waiting = list(spans_of_it)
-    while waiting:
-        group = [waiting.pop(0)]
-        while waiting and sum([span[1] for span in group]) + waiting[0][1] <= AT_ONCE:
-            group.append(waiting.pop(0))
+    for group in groups(spans_of_it):
         for span, data in zip(group, device.read_all([span[:2] for span in group])):
             _patch(device, span, data)
 

@@ -42,6 +42,8 @@ class Placement(object):
     label, area (lvmlabel.Area with a live text), staged (True when it is not the standard place), head (the first 4 KiB)
     """
 
+    _group = None
+
     def __init__(self, device):
         try:
             self._read(device)
@@ -66,6 +68,12 @@ class Placement(object):
         if self.area.text.find('\0') != len(self.area.text) - 1:
             raise errors.BadText(what='it does not end in one NUL')
 
+    def group(self):
+        """The lvmgroup.VolumeGroup of the text, which is parsed once."""
+        if self._group is None:
+            self._group = lvmgroup.VolumeGroup(self.area.text)
+        return self._group
+
 
 class Lun(object):
     """Everything on one LUN.
@@ -84,7 +92,7 @@ class Lun(object):
         self.label = placement.label
         self.area = placement.area
         self.report = list(placement.area.report)
-        self.vg = lvmgroup.VolumeGroup(self.area.text)
+        self.vg = placement.group()
         self._check_volume_group()
         self._sort_volumes()
         self._read_mgt()

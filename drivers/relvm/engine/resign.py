@@ -91,13 +91,14 @@ def resign(device, sr_uuid, name_label=None, name_description=None, taken=(), pr
     recovered = recover(device, progress, scsi_id)
     try:
         once = rehearsal.Once(device)
+        lun = Lun(once, Placement(once))
         if same_lun:
-            done = _already(once, sr_uuid, scsi_id, bool(recovered))
+            done = _already(lun, sr_uuid, scsi_id, bool(recovered))
             if done is not None:
                 progress.switched()
                 return Result(None, bool(recovered), done.map)
-        plan = _plan(once, sr_uuid, name_label, name_description, taken, bool(recovered), scsi_id, keep_snapshots)
-        execute(device, plan, progress)
+        plan = _plan(lun, sr_uuid, name_label, name_description, taken, bool(recovered), scsi_id, keep_snapshots)
+        execute(device, plan, rehearsal.rehearse(once, plan), progress)
     except errors.Refused:
         if not recovered:
             raise
@@ -105,24 +106,18 @@ def resign(device, sr_uuid, name_label=None, name_description=None, taken=(), pr
     return Result(plan, bool(recovered), plan.map)
 
 
-def _already(once, sr_uuid, scsi_id, recovered):
+def _already(lun, sr_uuid, scsi_id, recovered):
     """The Done of a LUN that a resign has given this very SR uuid, and that nobody has used since; None for any other."""
-    placement = Placement(once)
-    if placement.staged or lvmgroup.VolumeGroup(placement.area.text).sr_uuid != sr_uuid:
+    if lun.vg.sr_uuid != sr_uuid:
         return None
-    lun = Lun(once, placement)
     found = origins.read(lun, scsi_id, recovered)
     if found.scsi_id != scsi_id or verify.problems(lun):
         return None
     return Done(lun, origins.Map(found.sr, sr_uuid, [(found.of(vdi.uuid), vdi.uuid) for vdi in lun.order]))
 
 
-def _plan(once, sr_uuid, name_label, name_description, taken, again, scsi_id, keep_snapshots):
-    lun = Lun(once, Placement(once))
-    plan = Plan(lun, sr_uuid, name_label, name_description, taken, again, origins.read(lun, scsi_id, again), scsi_id,
-                keep_snapshots)
-    rehearsal.rehearse(once, plan)
-    return plan
+def _plan(lun, sr_uuid, name_label, name_description, taken, again, scsi_id, keep_snapshots):
+    return Plan(lun, sr_uuid, name_label, name_description, taken, again, origins.read(lun, scsi_id, again), scsi_id, keep_snapshots)
 
 
 def preview(device, sr_uuid, name_label=None, name_description=None, taken=(), scsi_id='', keep_snapshots=False):
@@ -135,10 +130,15 @@ def preview(device, sr_uuid, name_label=None, name_description=None, taken=(), s
         log = find_log(view, placement)
         same_lun = log.made_on(scsi_id)
         view = _finished(view, placement, log, scsi_id)
+    lun = Lun(view, Placement(view))
     done = None
     if same_lun:
-        done = _already(view, sr_uuid, scsi_id, placement.staged)
-    return done or _plan(view, sr_uuid, name_label, name_description, taken, placement.staged, scsi_id, keep_snapshots), placement.staged
+        done = _already(lun, sr_uuid, scsi_id, placement.staged)
+    if done is not None:
+        return done, placement.staged
+    plan = _plan(lun, sr_uuid, name_label, name_description, taken, placement.staged, scsi_id, keep_snapshots)
+    rehearsal.rehearse(view, plan)
+    return plan, placement.staged
 
 
 def _finished(once, placement, log, scsi_id):
@@ -157,8 +157,8 @@ def _over(log, scsi_id, locked, final):
     return log.over(scsi_id, origins.marks(lvmlabel.crc(octets(final)), locked.mgt.raw))
 
 
-def execute(device, plan, progress):
-    """log, stage, switch 1 and the rest, for a plan that was just made."""
+def execute(device, plan, rehearsed, progress):
+    """log, stage, switch 1 and the rest, for a plan that was just made and rehearsed."""
     label, area = plan.lun.label, plan.lun.area
     progress.step('log')
     device.step = 'writing the log'
@@ -174,7 +174,7 @@ def execute(device, plan, progress):
     _expect(device, plan.staged[0], plan.staged_bytes, errors.Changing)
     _switch(device, now, plan.pv_uuid, plan.staged, 'switch 1')
     progress.switched()
-    _complete(device, plan.log, progress, plan, plan.scsi_id)
+    _complete(device, plan.log, progress, plan.scsi_id, plan, rehearsed)
 
 
 def recover(device, progress, scsi_id=''):
@@ -184,14 +184,14 @@ def recover(device, progress, scsi_id=''):
         return ''
     log = find_log(device, placement)
     progress.switched()
-    _complete(device, log, progress, None, scsi_id)
-    return lvmgroup.VolumeGroup(placement.area.text).sr_uuid
+    _complete(device, log, progress, scsi_id)
+    return placement.group().sr_uuid
 
 
 def find_log(device, placement):
     """The log that the label of a locked LUN says is in force. Raises errors.UnknownTool when there is none."""
     offset = placement.label.area[0]
-    vg = lvmgroup.VolumeGroup(placement.area.text)
+    vg = placement.group()
     if not vg.exported:
         raise errors.UnknownTool(offset=offset, what='the VG there is not locked')
     lv = vg.lvs.get(mgt.LV_NAME)
@@ -211,19 +211,14 @@ def find_log(device, placement):
     return log
 
 
-def _complete(device, log, progress, plan, scsi_id):
-    """From the locked state to the new one. Everything here may be repeated."""
+def _complete(device, log, progress, scsi_id, plan=None, rehearsed=None):
+    """From the locked state to the new one. Everything here may be repeated. plan, rehearsed: None when another run made them."""
     try:
         progress.step('apply')
         device.step = 'applying the log'
         blockdev.patch(device, blockdev.spans(log.runs))
         device.flush()
-        locked = Lun(device, _locked(device, log, 'check'))
-        found = verify.problems(locked, True)
-        if plan is not None:
-            found = found + verify.deviations(locked, plan)
-        if found:
-            raise errors.CheckFailed(what='; '.join(found[:5]))
+        locked = _check(device, log, plan, rehearsed)
 
         progress.step('final')
         device.step = 'writing the final metadata'
@@ -247,6 +242,19 @@ def _complete(device, log, progress, plan, scsi_id):
     except errors.Refused:
         # nothing is refused any more at this point: the LUN is locked
         raise errors.CheckFailed(what=sys.exc_info()[1].sentence())
+
+
+def _check(device, log, plan, rehearsed):
+    """The lun.Lun in its locked state, read back from the medium. Raises errors.Refused when it is not sound or not as planned."""
+    if rehearsed is not None and rehearsed.is_on(device):
+        return rehearsed.lun
+    locked = Lun(device, _locked(device, log, 'check'))
+    found = verify.problems(locked, True)
+    if plan is not None:
+        found = found + verify.deviations(locked, plan)
+    if found:
+        raise errors.CheckFailed(what='; '.join(found[:5]))
+    return locked
 
 
 def _read_failed(device):

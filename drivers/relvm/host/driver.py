@@ -66,7 +66,7 @@ class Resigner(object):
 
         def rewrite(device, progress):
             # whoever does the work, and when: nothing is written that this host's sm would lose
-            vg = lvmgroup.VolumeGroup(Placement(device).area.text)
+            vg = Placement(device).group()
             _check_images(vg)
             self._check_original(vg)
             _refuse_ahead(lun, device, luns)
@@ -143,7 +143,7 @@ class Resigner(object):
         if data['locked'] or not data['vg']:
             return
         try:
-            self._check_original(lvmgroup.VolumeGroup(Placement(device).area.text))
+            self._check_original(Placement(device).group())
         except errors.Original:
             report.add_reason(data, errors.current())
         except errors.Refused:
@@ -164,7 +164,7 @@ class Resigner(object):
     def _add_foreign_images(self, data, device):
         """Whatever else is said of the LUN, what is on it is shown."""
         try:
-            _check_images(lvmgroup.VolumeGroup(Placement(device).area.text))
+            _check_images(Placement(device).group())
         except errors.Qcow2Host:
             report.add_reason(data, errors.current())
         except errors.Refused:
@@ -222,7 +222,7 @@ class Resigner(object):
     def _check_copy(self, device, guard):
         """The LUN is a copy, not an original, and LVM leaves its original alone until it has its new identity."""
         placement = Placement(device)
-        vg = lvmgroup.VolumeGroup(placement.area.text)
+        vg = placement.group()
         if not placement.staged:
             self._check_original(vg)
             guard.hold(vg.name)
@@ -276,7 +276,7 @@ def _refuse_ahead(lun, device, luns):
     if lun.was_visible or lun.shared:
         placement = Placement(device)
         if not placement.staged:
-            vg = lvmgroup.VolumeGroup(placement.area.text)
+            vg = placement.group()
             neighbours.refuse_ahead(lun.scsi_id, vg.name, vg.seqno, luns.get(vg.sr_uuid, []) + [lvmgroup.copied_from(vg.pv_device)])
 
 

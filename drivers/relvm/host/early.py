@@ -88,7 +88,7 @@ class EarlyWork(object):
 def is_copy(device, scsi_id):
     """True when the metadata on the LUN `scsi_id` say that its SR was last used on another LUN, and nothing else has begun on it."""
     placement = Placement(device)
-    vg = lvmgroup.VolumeGroup(placement.area.text)
+    vg = placement.group()
     return not placement.staged and lvmgroup.copied_from(vg.pv_device) not in ('', scsi_id)
 
 

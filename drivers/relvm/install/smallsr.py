@@ -53,7 +53,7 @@ class SmallSR(object):
         device = blockdev.Device(path)
         try:
             self._device = device
-            self._vg = lvmgroup.VolumeGroup(Placement(device).area.text)
+            self._vg = Placement(device).group()
             self._write(mgt.LV_NAME, 0, self._metadata())
             self._write('LV-' + self.raw, 0, _pattern('raw', DISK * MIB))
             for uuid in (self.base, self.leaf, self.snapshot):

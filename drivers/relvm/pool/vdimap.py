@@ -13,7 +13,6 @@ from relvm import identity
 from relvm.engine import blockdev
 from relvm.engine import origins
 from relvm.engine.lun import Placement
-from relvm.formats import lvmgroup
 from relvm.formats import mgt
 from relvm.formats import redolog
 from relvm.host import devices
@@ -55,7 +54,7 @@ def of_device(path):
     """The redolog.History on a device, or None. Raises errors.ResignError."""
     device = blockdev.Device(path, False)
     try:
-        vg = lvmgroup.VolumeGroup(Placement(device).area.text)
+        vg = Placement(device).group()
         lv = vg.lvs.get(mgt.LV_NAME)
         if lv is None or len(lv.segments) != 1:
             return None

@@ -9,7 +9,6 @@ import struct
 from relvm import errors
 from relvm.engine import rehearsal
 from relvm.engine.lun import Placement
-from relvm.formats import lvmgroup
 from relvm.formats import lvmlabel
 from relvm.formats import mgt
 from relvm.formats import redolog
@@ -65,7 +64,7 @@ def _everything(device):
     try:
         placement = Placement(device)
         rows = _text(placement.area)
-        vg = lvmgroup.VolumeGroup(placement.area.text)
+        vg = placement.group()
     except errors.Refused:
         yield label.area[0], 'not understood', errors.current().sentence()
         return

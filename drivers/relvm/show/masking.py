@@ -13,7 +13,6 @@ from relvm import identity
 from relvm.engine import rehearsal
 from relvm.engine import resign
 from relvm.engine.lun import Placement
-from relvm.formats import lvmgroup
 from relvm.formats import lvmlabel
 from relvm.formats import mgt
 from relvm.formats import qcow2
@@ -192,7 +191,7 @@ class Masks(object):
 
     def _mask_volumes(self):
         placement = Placement(self._device)
-        vg = lvmgroup.VolumeGroup(placement.area.text)
+        vg = placement.group()
         for lv in vg.order:
             if lv.name == mgt.LV_NAME:
                 self._mask_metadata(vg, lv)

@@ -18,7 +18,6 @@ from relvm.engine import resign
 from relvm.engine.lun import Lun
 from relvm.engine.lun import Placement
 from relvm.formats import excerpt
-from relvm.formats import lvmgroup
 from relvm.formats import mgt
 from relvm.formats import qcow2
 from relvm.formats import vhd
@@ -111,7 +110,7 @@ def _look_on(device):
     for look in (_look_behind_log, _look_at_metadata, _look_at_volumes):
         try:
             placement = Placement(device)
-            look(device, placement, lvmgroup.VolumeGroup(placement.area.text))
+            look(device, placement, placement.group())
         except errors.Refused:
             pass
 

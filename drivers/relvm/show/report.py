@@ -35,7 +35,7 @@ def preview(device, sr_uuid, name_label=None, name_description=None, taken=(), s
     try:
         placement = Placement(device)
         data['pv_uuid'] = placement.label.pv_uuid
-        vg = lvmgroup.VolumeGroup(placement.area.text)
+        vg = placement.group()
         data['vg'] = vg.name
         data['sr_uuid'] = vg.sr_uuid
         # a path on the LUN holds whatever somebody put there
