@@ -78,7 +78,7 @@ class Explorer(object):
         self.scene = scene
         self.seed = seed
         self.random = random.Random(seed)
-        self.recording = scenes.Recording(scene.medium(), seed + 1)
+        self.recording = scenes.Recording(scene.medium(), seed + 1, scene.options)
         self.rules = trial.Trial(scene, {self.recording.sr_uuid: self.recording.identities})
         self._seen = set()
 
@@ -121,7 +121,7 @@ class Explorer(object):
         visible = medium.copy()
         for write in pending:
             visible.write(write.offset, write.data)
-        recording = scenes.Recording(visible, self.seed + 2)
+        recording = scenes.Recording(visible, self.seed + 2, self.scene.options)
         rules = trial.Trial(self.scene, dict(self.rules.stale))
         rules.stale[recording.sr_uuid] = recording.identities
         exploration = states.Exploration(medium, list(pending) + recording.events, effort, self.random, self._seen)

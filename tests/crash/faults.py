@@ -33,7 +33,7 @@ class Sufferer(object):
     def __init__(self, rules, start, seed):
         self.start = start
         self.seed = seed
-        self.whole = scenes.Recording(start, seed)
+        self.whole = scenes.Recording(start, seed, rules.scene.options)
         self.rules = Trial(rules.scene, dict(rules.stale))
         self.rules.stale[self.whole.sr_uuid] = self.whole.identities
         # A start is a crash state by itself and has been judged as one
@@ -48,7 +48,8 @@ class Sufferer(object):
         medium = self.start.copy()
         device = recorder.Recorder(medium, fault)
         try:
-            scenes.determined(self.seed, lambda: resign.resign(device, identity.new_uuid(), scsi_id=scenes.SCSI_ID))
+            scenes.determined(self.seed, lambda: resign.resign(device, identity.new_uuid(), scsi_id=scenes.SCSI_ID,
+                                                                   **self.rules.scene.options))
         except errors.ResignError as error:
             answer = error
         else:

@@ -35,7 +35,7 @@ def finish(rules, medium, path):
         stale = dict(rules.stale)
         for _ in range(2):
             sr_uuid = identity.new_uuid()
-            command('resign', path, '--sr-uuid', sr_uuid)
+            command('resign', path, '--sr-uuid', sr_uuid, *['--keep-snapshots'] * len(rules.scene.options))
             command('verify', path)
             stale[sr_uuid] = rules.sound(path, sr_uuid, stale).identities
     finally:

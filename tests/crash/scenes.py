@@ -24,22 +24,24 @@ class Scene(object):
 
     base: medium.Base; model: lvhd's Sr; sight: witness.Sight of it.  expected: the inventory of what a resign keeps; identities:
     all that must be gone; sources: what a preview says that the VDIs come from; spare: witness.spare_sectors; hashes: {segments:
-    SHA-256 of what a guest reads} of what is kept.
+    SHA-256 of what a guest reads} of what is kept; options: of each resign.
     """
 
     def __init__(self, name, path, model):
         self.name = name
         self.model = model
+        self.options = getattr(model, 'options', {})
         self.base = medium.Base(path)
         whole = self.base.path
         self.sight = witness.Sight(whole)
         self.sr_uuid = self.sight.sr_uuid
         self.identities = self.sight.identities
         self.spare = witness.spare_sectors(whole)
-        self.sources = pool.alone(lambda: _sources(self.medium()))
+        self.sources = pool.alone(lambda: _sources(self.medium(), self.options))
         if hasattr(model, 'reads'):
-            # what is settled is no property of the model: a run that nobody disturbs is the measure, and the contents are known
-            self.expected = witness.Sight(Recording(self.medium(), 1).end.file()).inventory
+            # what is settled, or kept on request, is no property of the model: a run that nobody disturbs is the measure, and the
+            # contents are known
+            self.expected = witness.Sight(Recording(self.medium(), 1, self.options).end.file()).inventory
             self.hashes = model.reads
             return
         before = self.sight.inventory
@@ -53,10 +55,10 @@ class Scene(object):
         return medium.Medium(self.base)
 
 
-def _sources(start):
+def _sources(start, options):
     device = recorder.Recorder(start)
     try:
-        plan, _ = resign.preview(device, identity.new_uuid(), scsi_id=SCSI_ID)
+        plan, _ = resign.preview(device, identity.new_uuid(), scsi_id=SCSI_ID, **options)
     finally:
         device.close()
     return [source for source, _ in plan.map.vdis]
@@ -81,23 +83,23 @@ def determined(seed, function):
 
 
 class Recording(object):
-    """A whole resign of a Medium, the same for the same Medium and seed.
+    """A whole resign of a Medium with the options of a Scene, the same for the same Medium and seed.
 
     sr_uuid; events of its Recorder; end: the Medium after it; identities: all that it gave.
     """
 
-    def __init__(self, start, seed):
-        answer = pool.alone(lambda: determined(seed, lambda: self._run(start.copy())))
+    def __init__(self, start, seed, options=None):
+        answer = pool.alone(lambda: determined(seed, lambda: self._run(start.copy(), options or {})))
         self.sr_uuid, self.events, self.counts, sectors = answer
         self.end = medium.Medium(start.base, sectors)
         self.identities = witness.Sight(self.end.file()).identities
 
     @staticmethod
-    def _run(target):
+    def _run(target, options):
         device = recorder.Recorder(target)
         try:
             sr_uuid = identity.new_uuid()
-            resign.resign(device, sr_uuid, scsi_id=SCSI_ID)
+            resign.resign(device, sr_uuid, scsi_id=SCSI_ID, **options)
         finally:
             device.close()
         return sr_uuid, device.events, device.counts, target.sectors
@@ -106,6 +108,17 @@ class Recording(object):
 def _plain(shape):
     def build(path, seed):
         return image.write(path, shape(seed))
+    return build
+
+
+def _keeping(shape):
+    """Every snapshot stays."""
+    def build(path, seed):
+        model = image.write(path, shape(seed))
+        model.options = {'keep_snapshots': True}
+        model.reads = dict((tuple(tuple(piece) for piece in vdi.volume.segments), vdi.virtual_sha256(model.extent_size))
+                           for vdi in model.vdis if vdi.stored and not vdi.hidden)
+        return model
     return build
 
 
@@ -244,6 +257,8 @@ def _shapes():
         table[name] = _plain(shapes.SHAPES[name])
     for place in shapes.TEXT_PLACES:
         table['text_at_' + place] = _plain(shapes.SHAPES['text_at_' + place])
+    for name in ('two_snapshots', 'qcow2_snapshots', 'tree_with_clones'):
+        table['keep_' + name] = _keeping(shapes.SHAPES[name])
     for name in samples.NAMES:
         table['sample_' + name] = _sample(name)
     for function in (mgt_nearly_full, resigned_before, resigned_then_used, resigned_then_used_in_place, killed_then_used) + busy.SCENES:

@@ -80,7 +80,7 @@ class Trial(object):
         sr_uuid = identity.new_uuid()
         device = recorder.Recorder(medium)
         try:
-            result = resign.resign(device, sr_uuid, scsi_id=scenes.SCSI_ID)
+            result = resign.resign(device, sr_uuid, scsi_id=scenes.SCSI_ID, **self.scene.options)
             found = lun.Lun(device, lun.Placement(device))
         finally:
             device.close()

@@ -72,6 +72,13 @@ def test_crash_states_of_a_clone_of_a_busy_sr(name, directory):
     check(busy_sr.first_run(QUICK))
 
 
+def test_crash_states_of_an_sr_that_keeps_its_snapshots(directory):
+    """The run that finishes another one is asked for the same."""
+    keeping = explorer.Explorer(scenes.build('keep_two_snapshots', directory))
+    assert len([entry for entry in keeping.scene.expected.values() if entry]) > len(keeping.scene.model.vdis)
+    check(keeping.first_run(QUICK))
+
+
 def test_io_error_at_every_operation(directory):
     answers = explorer.Explorer(scenes.build('one', directory, 5)).faults()
     assert answers.troubles == []

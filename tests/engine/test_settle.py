@@ -137,6 +137,19 @@ def test_a_block_that_was_not_written_yet(block):
     assert state.has(sr.named["disk"].uuid)
 
 
+@pytest.mark.parametrize("block", [b"\0" * SECTOR, b"36 x", ("73 %s_%s" % (OTHER, OTHER)).encode("ascii").ljust(SECTOR)])
+def test_a_block_of_a_merge_that_was_not_written_yet(block):
+    """sm itself fails on this journal at each attach, until an administrator removes it."""
+    sr = luns.cloned()
+    sr.volumes.append(Volume("leaf_%s_1" % sr.named["disk"].uuid, tags=["journaler"], content=[(0, block)]))
+    state = State(sr)
+    want = state.digests()[sr.named["disk"].uuid]
+    state.resign()
+    state.said("prepared to merge VDI %s into its parent and not begun" % sr.named["disk"].uuid)
+    assert not [name for name in state.after.volumes if "leaf_" in name]
+    assert reader.virtual_digests(instants.Stream(state.pages))[state.plan.uuids[sr.named["disk"].uuid]] == want
+
+
 def test_neither_disk_nor_base():
     sr = luns.plain()
     sr.volumes.append(journal("clone", OTHER, "2%s_" % OTHER[1:]))
