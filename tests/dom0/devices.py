@@ -128,7 +128,10 @@ class Devices(object):
                 if lun not in present]
 
     def list_in_udev(self, names):
-        """Make the links of the disks `names` below /dev/disk."""
+        """Make the links of the disks `names` below /dev/disk; while udev is busy (`udev_waits`), they are only noted."""
+        if self.state["udev_waits"] is not None:
+            self.state["udev_waits"].extend(names)
+            return
         for name in names:
             disk = self.state["disks"][name]
             node = self.state.path("/dev/" + name)

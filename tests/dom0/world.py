@@ -264,6 +264,17 @@ class World(object):
         with State(self.root) as state:
             state["targets"][iqn]["portals"].append(portal)
 
+    def keep_udev_busy(self):
+        """From now on udev lists no new disk, until let_udev_go_on()."""
+        with State(self.root) as state:
+            state["udev_waits"] = []
+
+    def let_udev_go_on(self):
+        """udev lists what has come meanwhile."""
+        with State(self.root) as state:
+            names, state["udev_waits"] = state["udev_waits"], None
+            Devices(state).list_in_udev([name for name in names if name in state["disks"]])
+
     def add_fabric(self, name, hbas=1, driver="qla2xxx"):
         """An array that this host's HBAs reach, each over a path of its own; add_lun(name, ...) presents a LUN through all of them."""
         with State(self.root) as state:

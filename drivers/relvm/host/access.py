@@ -10,6 +10,7 @@ import os
 import time
 
 from relvm import errors
+from relvm.host import bus
 from relvm.host import devices
 from relvm.host import locks
 from relvm.host import looks
@@ -20,6 +21,8 @@ from relvm.host.guard import OriginalGuard
 
 # Seconds for a LUN to appear on a session that is there already
 RESCAN_TIMEOUT = 20
+# Seconds for udev to list what the kernel has found, on a host that has much to do
+UDEV_TIMEOUT = 60
 
 
 class Access(object):
@@ -170,14 +173,40 @@ class Access(object):
         self._attached = True
         try:
             try:
-                looks.repeated(smcompat.log, iscsi.attach, self.sr_uuid)
+                self._attach_session(iscsi)
             except OSError:
                 if smcompat.is_missing_lun(errors.current()):
                     raise errors.LUNMissing(scsi_id=self.scsi_id)
                 raise
         finally:
             lock.release()
+        self._wait_for_udev()
         smcompat.attach_lun(iscsi, self.scsi_id)
+
+    def _attach_session(self, iscsi):
+        """Raises what sm raises."""
+        try:
+            looks.repeated(smcompat.log, iscsi.attach, self.sr_uuid)
+        except Exception:
+            if not smcompat.says_missing_lun(errors.current()) or not self._wait_for_udev():
+                raise
+            # sm counts a user of the session once, however often he comes
+            looks.repeated(smcompat.log, iscsi.attach, self.sr_uuid)
+
+    def _wait_for_udev(self):
+        """While the LUN is missing and the kernel has disks that udev has not listed yet, for which sm gives it five seconds. True when
+        the LUN is there."""
+        end = time.time() + UDEV_TIMEOUT
+        told = False
+        while not devices.scsi_disks(self.scsi_id) and time.time() < end:
+            waiting = bus.unlisted()
+            if not waiting:
+                break
+            if not told:
+                smcompat.log('%s: udev has not listed %s yet' % (self.scsi_id, ', '.join(waiting)))
+                told = True
+            time.sleep(locks.LOOK)
+        return bool(devices.scsi_disks(self.scsi_id))
 
     def detach(self):
         """Leaves the host as it was found. Never raises: what fails is logged, since the outcome for the LUN is known already."""

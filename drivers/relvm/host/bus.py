@@ -36,6 +36,16 @@ def over_iscsi(disk):
     return host is not None and devices.read_line('%s/class/scsi_host/%s/proc_name' % (devices.SYS, host.group(1))) == 'iscsi_tcp'
 
 
+def unlisted():
+    """Disks over iSCSI that the kernel has and udev has not listed under a SCSI id yet: kernel names, or addresses ('1:0:0:3')."""
+    known = []
+    directory = devices.DEV + '/disk/by-scsid'
+    if os.path.isdir(directory):
+        for scsi_id in os.listdir(directory):
+            known.extend(devices.scsi_disks(scsi_id))
+    return [disk for disk in _disks() if disk not in known and (':' in disk or over_iscsi(disk))]
+
+
 def scan(scsi_id, log):
     """Looks for a LUN that is not there; what came up beside it: {SCSI id: [disk, ...]}.
 

@@ -310,9 +310,15 @@ def known_uuids(session):
     return known
 
 
+CONFIG_SCSIID = 107
 _NOT_FOUND = re.compile('No such file or directory.*by-scsid|by-scsid.*No such file or directory')
 
 
 def is_missing_lun(error):
     """True for the exception by which BaseISCSI says (up to 8.2) that udev knows no LUN of this SCSI id."""
     return isinstance(error, OSError) and _NOT_FOUND.search(str(error)) is not None
+
+
+def says_missing_lun(error):
+    """True for that one, and for the ConfigSCSIid by which later releases say it."""
+    return is_missing_lun(error) or not isinstance(error, EnvironmentError) and getattr(error, 'errno', None) == CONFIG_SCSIID
