@@ -216,7 +216,8 @@ def _copy_package(tree, root, target):
             os.chmod(os.path.join(scripts, name), 0o755)
             os.symlink("/usr/libexec/sm/drivers/" + name, os.path.join(target, name))
     for name in ("lvhdutil", "cleanup"):
-        source = os.path.join(tree, "libs", "sm", name + ".py")
+        # a command under the name of a module, which it replaces
+        source = os.path.join(tree, "utils", name)
         if os.path.exists(source):
             if os.path.exists(os.path.join(target, name + ".py")):
                 os.unlink(os.path.join(target, name + ".py"))

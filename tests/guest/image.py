@@ -40,6 +40,7 @@ GUEST_PACKAGES = (
     "psmisc",
     "python3",
     "python3-pytest",
+    "qemu-utils",
     "sg3-utils",
     "strace",
     "sysvinit-utils",
@@ -152,6 +153,13 @@ def archive_sources(distribution):
     return found
 
 
+def directory(path):
+    """`path` as a directory that exists; a link that leads nowhere is followed, and what it names is made."""
+    place = pathlib.Path(path).resolve()
+    place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
 def obtain(cache):
     """The Image for this host, made below the directory `cache` if it is not there yet. Raises Unavailable.
 
@@ -161,7 +169,7 @@ def obtain(cache):
     distribution, codename = host_release()
     inputs = [distribution, codename, pathlib.Path(__file__).read_text()]
     key = hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:16]
-    cache.mkdir(parents=True, exist_ok=True)
+    cache = directory(cache)
     place = cache / key
     with open(cache / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

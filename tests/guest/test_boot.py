@@ -9,10 +9,18 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+import image  # noqa: E402
 import rig  # noqa: E402
 from scenario import SCENARIOS, Scenario  # noqa: E402
 
 BOOT = Scenario("boot")
+
+
+def test_the_place_of_images_may_be_a_link_that_leads_nowhere_yet(tmp_path):
+    link = tmp_path / "guest"
+    link.symlink_to(tmp_path / "elsewhere" / "cache")
+    assert image.directory(link) == tmp_path / "elsewhere" / "cache"
+    assert link.is_dir()
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,10 @@ _factor = float(os.environ.get("DOM0_SLEEP", "1"))
 
 
 def sleep(seconds):
-    """time.sleep, shortened; with DOM0_SETTLE it also lasts until udev has nothing left to do, where it is not as long as it was meant."""
+    """time.sleep, shortened; with DOM0_SETTLE it also lasts until udev has nothing left to do, for which an emulated host needs longer
+    than those that sm's sleeps were made for."""
     _sleep(seconds * _factor)
-    if _factor < 1 and "DOM0_SETTLE" in os.environ:
+    if "DOM0_SETTLE" in os.environ:
         os.spawnlp(os.P_WAIT, "udevadm", "udevadm", "settle", "--timeout=60")
 
 
