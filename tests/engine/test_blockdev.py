@@ -129,6 +129,24 @@ def test_read_beyond_the_end(image, opened):
     assert device.reads == 0
 
 
+def test_read_at_an_offset_that_no_file_has(image, opened):
+    with pytest.raises(errors.ReadFailed) as caught:
+        opened(image).read(1 << 70, SECTOR)
+    assert '%d' % (1 << 70) in str(caught.value) and str(caught.value).rstrip('. ') != ''
+
+
+def test_places_that_touch_are_one_read(image, opened):
+    """Twice: what comes behind a gap is joined like the first ones, and nothing more is read than that."""
+    device = opened(image)
+    places = [(8 * SECTOR, SECTOR), (0, 2 * SECTOR), (SECTOR, SECTOR), (9 * SECTOR, 3 * SECTOR), (10 * SECTOR, SECTOR),
+              (4 * MIB - SECTOR, SECTOR)]
+    found = blockdev.read_places(device, places)
+    for offset, length in places:
+        assert found[offset, length] == b''.join([sector(offset // SECTOR + number) for number in range(length // SECTOR)])
+    assert sorted(found) == sorted(places)
+    assert (device.reads, device.bytes_read) == (3, (2 + 4 + 1) * SECTOR)
+
+
 def test_file_that_was_cut_behind_our_back(image, opened):
     device = opened(image, False)
     with io.open(image, 'r+b') as stream:

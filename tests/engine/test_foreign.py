@@ -62,17 +62,20 @@ def run(*arguments):
     return result.out
 
 
-def table(kind, start=63, sectors=1000, boot=0):
-    """A sector 0 with one partition."""
+def table(kind, start=63, sectors=1000, boot=0, number=0):
+    """A sector 0 with one partition, in one of the four places."""
     entry = struct.pack('<BxxxBxxxII', boot, kind, start, sectors)
-    return b'\0' * 446 + entry + b'\0' * 48 + b'\x55\xaa'
+    return b'\0' * (446 + 16 * number) + entry + b'\0' * (48 - 16 * number) + b'\x55\xaa'
 
 
 # A partition table
 
-def test_a_partition_in_sector_0(lun):
-    write(lun, 0, table(0x83))
-    refused(lun, 'a partition table', 510)
+@pytest.mark.parametrize('number', [0, 1, 2, 3])
+def test_a_partition_in_sector_0(lun, number):
+    """With sizes of one bit: no byte of them may be missed."""
+    for sectors in (1, 1 << 24):
+        write(lun, 0, table(0x83, start=0, sectors=sectors, number=number))
+        refused(lun, 'a partition table', 510)
 
 
 @pytest.mark.skipif(lvm.missing() is not None, reason=str(lvm.missing()))

@@ -316,7 +316,7 @@ REFUSED = [
     (errors.BadExtents, LV, 'empty segment', [('start_extent = 2\nextent_count = 1', 'start_extent = 2\nextent_count = 0')]),
     (errors.BadExtents, LV, 'shared extent', [('"pv0", 5', '"pv0", 0')]),
     (errors.BadExtents, LV, 'overlap in the LV', [('"pv0", 5', '"pv0", 1')]),
-    (errors.BadExtents, LV, 'beyond the PV', [('"pv0", 5', '"pv0", 89')]),
+    (errors.BadExtents, 'PV extent 90 of 90', 'beyond the PV', [('"pv0", 5', '"pv0", 89')]),
     (errors.BadExtents, 'MGT', 'far beyond the PV', [('"pv0", 0', '"pv0", 9223372036854775807')]),
     (errors.BadText, 'segment_count', 'no segment_count', [('segment_count = 1\n', '')]),
     (errors.BadText, 'twice', 'twice', [('seqno = 7', 'seqno = 7\nseqno = 8')]),

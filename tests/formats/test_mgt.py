@@ -142,6 +142,7 @@ BAD = [
     ('bad uuid', swap(FIRST, FIRST.upper()), 'has the uuid'),
     ('no deleted', swap(b'<deleted>0</deleted>', b''), 'deleted'),
     ('deleted is 2', swap(b'<deleted>0</deleted>', b'<deleted>2</deleted>'), 'deleted'),
+    ('last field twice', swap(b'<deleted>0</deleted>', b'<deleted>0</deleted><deleted>0</deleted>'), 'field deleted wrong or twice'),
     ('deleted is empty', swap(b'<deleted>0</deleted>', b'<deleted></deleted>'), 'deleted'),
     ('no vdi_type', swap(b'<vdi_type>vhd</vdi_type>', b''), 'vdi_type'),
     ('vdi_type', swap(b'<vdi_type>vhd</vdi_type>', b'<vdi_type>lvhd</vdi_type>'), 'lvhd'),

@@ -12,6 +12,7 @@ from lvhd import image, reader, shapes
 from lvhd import vhd as writer
 from lvhd.model import MIB, RAW, Sr
 from relvm import errors
+from relvm.formats import locators as locator_formats
 from relvm.formats import vhd
 from relvm.octets import octets
 
@@ -209,7 +210,7 @@ def test_space_of_a_locator_in_sectors(space):
     assert (found.parent, found.names) == (plain.parent, plain.names)
 
 
-@pytest.mark.parametrize('behind', [0, 512, 1 << 20, (1 << 22) - 512])
+@pytest.mark.parametrize('behind', [0, 512, 1 << 20, (1 << 22) - 512, 1 << 22])
 def test_a_fixed_vhd_of_hyper_v(behind):
     """Its only footer ends the file, and the file ends somewhere in the last extent of the LV."""
     data = b'\xeb\x63\x90' + b'\0' * (1 << 22) + b'\0' * (SIZE % 512)
@@ -312,6 +313,7 @@ BAD_HEADERS = [
     ('blocks of 0', (32, struct.pack(U32, 0)), 'blocks of 0'),
     ('blocks of 256', (32, struct.pack(U32, 256)), 'blocks of 256'),
     ('blocks of 3 MiB', (32, struct.pack(U32, 3 * MIB)), 'blocks of 3145728'),
+    ('blocks of 4 MiB', (32, struct.pack(U32, 4 * MIB)), 'blocks of 4194304'),
     ('blocks of 128 MiB', (32, struct.pack(U32, 128 * MIB)), 'blocks of 134217728'),
     ('unaligned BAT', (16, struct.pack(U64, 1537)), 'offset 1537'),
     ('BAT in the header', (16, struct.pack(U64, 1024)), 'offset 1024'),
@@ -624,6 +626,21 @@ def test_locators_on_each_other():
     with pytest.raises(errors.BadLocator) as caught:
         disk(header(data, with_locator(W2RU, offset=offset)))
     assert 'overlap' in str(caught.value)
+
+
+def test_texts_side_by_side_are_one_read_of_whole_sectors():
+    raw = bytes(bytearray(range(256))) * 16
+    asked = []
+
+    def read(offset, length):
+        asked.append((offset, length))
+        return raw[offset:offset + length]
+
+    texts = [(1536, 300, 'W2ku', 1), (1024, 512, 'MacX', 0), (2048, 513, 'W2ru', 2)]
+    found = locator_formats.read_texts(read, texts)
+    assert [(offset, octets(stored), code) for offset, stored, code in found] == \
+        [(offset, raw[offset:offset + length], code) for offset, length, code, _ in texts]
+    assert asked == [(1024, 2048)]
 
 
 def test_long_locators_on_each_other():

@@ -114,8 +114,10 @@ class Lab:
             self.private[dom0.xe("host-param-get", "uuid=" + host, "param-name=name-label")] = "host"
         self.facts["relvmoiscsi"] = version_of(dom0.plugin(self.master, "version"))
         self.facts["hosts"] = len(hosts)
-        self.facts["multipathing"] = dom0.xe("host-param-get", "uuid=" + self.master, "param-name=other-config", "param-key=multipathing") \
-            if self._has_multipathing() else "off"
+        # an error where the key is not set
+        status, out, _ = dom0.attempt(xe_line(["host-param-get", "uuid=" + self.master, "param-name=other-config",
+                                               "param-key=multipathing"]))
+        self.facts["multipathing"] = "on" if not status and out.strip() == "true" else "off"
         left = [label for label in dom0.listed("sr-list", "params=name-label") if label.startswith(LABEL)]
         if left:
             raise Wrong("an earlier run left %s: forget or destroy them first" % ", ".join(left))
@@ -124,11 +126,6 @@ class Lab:
             if not check.get("ok", not check.get("failures")):
                 raise Wrong("fn=check: " + json.dumps(check.get("failures", check))[:600])
         self.scratch = dom0.run("mktemp -d /var/tmp/relvmoiscsi-lab.XXXXXX")
-
-    def _has_multipathing(self):
-        status, _, _ = self.dom0.attempt(xe_line(["host-param-get", "uuid=" + self.master, "param-name=other-config",
-                                                  "param-key=multipathing"]))
-        return status == 0
 
     def look_at_lun(self):
         """There is no SR and no other LVM on it, as far as a host can tell."""
@@ -148,6 +145,9 @@ class Lab:
 
     def make(self):
         dom0 = self.dom0
+        if self.transport == "HBA":
+            # sm's own scan of the bus, which ends in an error that lists the LUNs; the preview has taken away what it had found
+            dom0.attempt(xe_line(["sr-probe", "type=" + self.type, "host-uuid=" + self.master]))
         self.srs["original"] = dom0.xe("sr-create", "type=" + self.type, "name-label=" + LABEL + " original", "shared=true",
                                        "host-uuid=" + self.master, "content-type=user", *self._words(self.config))
         for name, raw in (("chain", False), ("plain", False), ("raw", True), ("empty", False)):

@@ -33,6 +33,8 @@ class Host(object):
         self.directory = directory
         self.pool = pools.Pool(os.path.join(directory, "dom0"), "J")
         self.world, self.xapi = self.pool.world, self.pool.xapi
+        # a busy machine starves whoever waits for a driver
+        self.xapi.timeout = 1800
         self.toolstack = Toolstack(self.xapi)
         # what they look at, a double has not
         for function in ("check", "selftest"):

@@ -301,4 +301,4 @@ def find_gap(area, needed, reserved):
             return first, size
         largest = max(largest, area.offset + start - first)
         position = max(position, end)
-    raise errors.NoRoomInRing(needed=size, free=max(largest, 0))
+    raise errors.NoRoomInRing(needed=size, free=largest)
