@@ -91,5 +91,3 @@ def test_substitution_is_not_repeated_on_its_own_result():
     assert identity.substitute('%s=%s' % (ONE, TWO), {ONE: TWO, TWO: ONE}) == '%s=%s' % (TWO, ONE)
 
 
-def test_bytes_as_numbers():
-    assert identity.bytearray_of(b'\x00a\xff') == [0, 97, 255]

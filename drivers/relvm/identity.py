@@ -20,6 +20,8 @@ UUID = re.compile('[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}'
 # lib/uuid/uuid.c of LVM2: 32 characters of this alphabet, grouped 6-4-4-4-4-4-6 in texts
 LVM_ID_ALPHABET = '0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'
 LVM_ID_GROUPS = (6, 4, 4, 4, 4, 4, 6)
+# What a random byte stands for. 248 = 4 * 62: the others are thrown away, so that every character is equally likely
+_LVM_ID_CHARACTERS = dict([(chr(byte), LVM_ID_ALPHABET[byte % 62]) for byte in range(248)])
 LVM_ID = re.compile('[0-9a-zA-Z!#]{6}-(?:[0-9a-zA-Z!#]{4}-){5}[0-9a-zA-Z!#]{6}')
 
 # In names of device-mapper devices
@@ -74,23 +76,15 @@ def unused_uuid(used):
 
 def new_lvm_id():
     """A random LVM id with its dashes."""
-    characters = []
+    characters = ''
     while len(characters) < 32:
-        for byte in bytearray_of(os.urandom(48)):
-            # 248 = 4 * 62: the rest is thrown away, so that every character is equally likely
-            if byte < 248 and len(characters) < 32:
-                characters.append(LVM_ID_ALPHABET[byte % 62])
+        characters += ''.join([_LVM_ID_CHARACTERS.get(byte, '') for byte in text(os.urandom(48))])
     parts = []
     start = 0
     for length in LVM_ID_GROUPS:
-        parts.append(''.join(characters[start:start + length]))
+        parts.append(characters[start:start + length])
         start += length
     return '-'.join(parts)
-
-
-def bytearray_of(data):
-    """The bytes as a list of ints (Python 2.4 has no bytearray)."""
-    return [ord(char) for char in text(data)]
 
 
 def substitute(string, uuids, pattern=UUID):

@@ -18,16 +18,18 @@ ALL = 8 << 20
 
 def read(device, vg, images):
     """{(offset, length) on the LUN: bytes} for [(module of its format, lvmgroup.LogicalVolume)]. Raises errors.ReadFailed."""
-    places = []
+    places, heads = [], []
     for module, lv in images:
+        if module is vhd:
+            heads.append((len(places), lv))
         for offset, length in module.ends(vg.lv_size(lv)):
             # an LV often starts where another ends
             places.extend(vg.runs(lv, offset, length))
     found = blockdev.read_places(device, places)
+    heads = [(found[places[number]], lv) for number, lv in heads]
     places = []
-    for module, lv in images:
-        head = module is vhd and found.get(vg.runs(lv, 0, vhd.HEAD_SIZE)[0])
-        if head and len(head) == vhd.HEAD_SIZE:
+    for head, lv in heads:
+        if len(head) == vhd.HEAD_SIZE:
             for offset, length in _of_child(head, vg.lv_size(lv)):
                 places.extend(vg.runs(lv, offset, length))
     if sum([length for _, length in places]) <= ALL:

@@ -73,10 +73,13 @@ class Rehearsal(object):
 
     def _covered(self, offset, data):
         end = offset + len(data)
+        first = max(0, bisect.bisect_right(self._starts, offset) - 1)
+        last = bisect.bisect_left(self._starts, end)
+        if first >= last:
+            return data
         parts = []
         position = offset
-        for start, new in self._pieces[max(0, bisect.bisect_right(self._starts, offset) - 1):
-                                       bisect.bisect_left(self._starts, end)]:
+        for start, new in self._pieces[first:last]:
             low = max(start, offset)
             high = min(start + len(new), end)
             if low < high:

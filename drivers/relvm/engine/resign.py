@@ -21,6 +21,7 @@ end as twins. Anything else is refused.
 A LUN that has the SR uuid of this call already, from a resign after which nobody used it, is a success without a write.
 """
 
+import gc
 import sys
 
 from relvm.engine import blockdev
@@ -77,27 +78,45 @@ def resign(device, sr_uuid, name_label=None, name_description=None, taken=(), pr
     keep_snapshots: they are not dropped.
     Raises errors.Refused (nothing changed that anybody reads) or errors.Interrupted (repeat the call to finish).
     """
-    if progress is None:
-        progress = Progress()
+    return _uncollected(_resign, device, sr_uuid, (name_label, name_description), taken, progress or Progress(), scsi_id, keep_snapshots)
+
+
+def _uncollected(function, *arguments):
+    """Calls it without Python's search for cycles: the thousands of objects of a run stay until it ends, and it would look through
+    them over and over."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return function(*arguments)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _resign(device, sr_uuid, names, taken, progress, scsi_id, keep_snapshots):
     progress.step('plan')
     # What a killed run wrote can be read before it is on the medium, and a power loss now could still undo it: the label, for one,
     # but not what this run writes because of it
     device.flush()
     foreign.check(device)
-    placement = Placement(device)
+    once = rehearsal.Once(device)
+    placement = Placement(once)
     same_lun = True
+    recovered = ''
     if placement.staged:
         same_lun = find_log(device, placement).made_on(scsi_id)
-    recovered = recover(device, progress, scsi_id)
-    try:
+        recovered = recover(device, progress, scsi_id)
         once = rehearsal.Once(device)
-        lun = Lun(once, Placement(once))
+    try:
+        if recovered:
+            placement = Placement(once)
+        lun = Lun(once, placement)
         if same_lun:
             done = _already(lun, sr_uuid, scsi_id, bool(recovered))
             if done is not None:
                 progress.switched()
                 return Result(None, bool(recovered), done.map)
-        plan = _plan(lun, sr_uuid, name_label, name_description, taken, bool(recovered), scsi_id, keep_snapshots)
+        plan = _plan(lun, sr_uuid, names, taken, bool(recovered), scsi_id, keep_snapshots)
         execute(device, plan, rehearsal.rehearse(once, plan), progress)
     except errors.Refused:
         if not recovered:
@@ -116,12 +135,16 @@ def _already(lun, sr_uuid, scsi_id, recovered):
     return Done(lun, origins.Map(found.sr, sr_uuid, [(found.of(vdi.uuid), vdi.uuid) for vdi in lun.order]))
 
 
-def _plan(lun, sr_uuid, name_label, name_description, taken, again, scsi_id, keep_snapshots):
-    return Plan(lun, sr_uuid, name_label, name_description, taken, again, origins.read(lun, scsi_id, again), scsi_id, keep_snapshots)
+def _plan(lun, sr_uuid, names, taken, again, scsi_id, keep_snapshots):
+    return Plan(lun, sr_uuid, names[0], names[1], taken, again, origins.read(lun, scsi_id, again), scsi_id, keep_snapshots)
 
 
 def preview(device, sr_uuid, name_label=None, name_description=None, taken=(), scsi_id='', keep_snapshots=False):
     """The Plan that resign() would carry out, or a Done, and whether it would finish an interrupted run first. Writes nothing."""
+    return _uncollected(_preview, device, sr_uuid, (name_label, name_description), taken, scsi_id, keep_snapshots)
+
+
+def _preview(device, sr_uuid, names, taken, scsi_id, keep_snapshots):
     foreign.check(device)
     view = rehearsal.Once(device)
     placement = Placement(view)
@@ -130,13 +153,16 @@ def preview(device, sr_uuid, name_label=None, name_description=None, taken=(), s
         log = find_log(view, placement)
         same_lun = log.made_on(scsi_id)
         view = _finished(view, placement, log, scsi_id)
-    lun = Lun(view, Placement(view))
+    if placement.staged:
+        lun = Lun(view, Placement(view))
+    else:
+        lun = Lun(view, placement)
     done = None
     if same_lun:
         done = _already(lun, sr_uuid, scsi_id, placement.staged)
     if done is not None:
         return done, placement.staged
-    plan = _plan(lun, sr_uuid, name_label, name_description, taken, placement.staged, scsi_id, keep_snapshots)
+    plan = _plan(lun, sr_uuid, names, taken, placement.staged, scsi_id, keep_snapshots)
     rehearsal.rehearse(view, plan)
     return plan, placement.staged
 

@@ -38,6 +38,9 @@ class Vdi(object):
         self.tags = list(lv.tags)
         self.moved_to = None
         self.mend_end = False
+        self._stored = tuple(lv.name.split('-', 1))
+        if len(self._stored[1]) != len(uuid):
+            self._stored = None
         if disk is None:
             self.hidden = TAG_HIDDEN in lv.tags
         else:
@@ -71,10 +74,7 @@ class Vdi(object):
 
     def stored(self):
         """(prefix, uuid) as the names of its children have it; None for a leaf that is called OLD_."""
-        prefix, uuid = self.lv.name.split('-', 1)
-        if len(uuid) != len(self.uuid):
-            return None
-        return prefix, uuid
+        return self._stored
 
     def sits_on(self, other):
         """True if its image names `other`, and no one else, as its parent."""

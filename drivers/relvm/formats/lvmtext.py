@@ -133,7 +133,8 @@ def parse(string):
             if source:
                 if source not in known:
                     known[source] = _value(source)
-                section.entries[name] = Value(match.start(VALUE), match.end(), known[source])
+                start, end = match.span(VALUE)
+                section.entries[name] = Value(start, end, known[source])
             else:
                 section.entries[name] = inner = Section(name, match.start(NAME))
                 inner.body = match.end()

@@ -149,13 +149,20 @@ class Record(object):
     def _bad(self, what):
         raise errors.BadMGT(what='%s %s' % (self._whose(), what))
 
-    def check(self):
-        """Raises BadMGT unless a VDI's record has all that sm's scan asks of it, and nothing that is not known here."""
+    def check(self, right):
+        """Raises BadMGT unless a VDI's record has all that sm's scan asks of it, and nothing that is not known here.
+
+        right: {(field, value): None} of what was found right before; nearly all records have the same values.
+        """
         for name in self.order:
+            value = self.fields[name]
+            if (name, value) in right:
+                continue
             if name not in _FIELDS:
                 self._bad('has the unknown field %s' % name)
-            if not _FIELDS[name].match(self.fields[name]):
-                self._bad('has %s %s' % (name, self.fields[name]))
+            if not _FIELDS[name].match(value):
+                self._bad('has %s %s' % (name, value))
+            right[name, value] = None
         for name in _NEEDED:
             if name not in self.fields:
                 self._bad('has no %s' % name)
@@ -279,10 +286,11 @@ class Metadata(object):
     def live(self):
         """The records of VDIs that exist: {uuid: Record}. Raises DuplicateVDI."""
         found = {}
+        right = {}
         for record in self.records:
             if record.deleted:
                 continue
-            record.check()
+            record.check(right)
             if record.uuid in found:
                 raise errors.DuplicateVDI(what='two records of the metadata volume', uuid=record.uuid)
             if record.uuid == self.sr_uuid:
@@ -324,6 +332,8 @@ class Metadata(object):
 
 def is_blank(value):
     """True for a stored name that has characters, all of them white space: sm's reader answers a dict for it."""
+    if '!' <= value[:1] <= '~':
+        return False
     return bool(value) and not for_user(unescaped(value)).strip()
 
 

@@ -198,7 +198,7 @@ class Disk(object):
         copy = parse_footer(head[:FOOTER_SIZE])
         if copy is None and head[:8] != COOKIE and hyperv.has_footer(size, read, parse_footer):
             raise errors.FixedVHD(lv=lv)
-        self.footer = footer = self._choose_footer(copy, parse_footer(end))
+        self.footer = footer = self._choose_footer(copy, end)
         self.virtual_size = footer.virtual_size
         self.hidden = footer.hidden
         if footer.type == FIXED:
@@ -220,9 +220,13 @@ class Disk(object):
     def _bad_locator(self, what):
         raise errors.BadLocator(lv=self.lv, what=what)
 
-    def _choose_footer(self, copy, end):
-        """The one that counts."""
+    def _choose_footer(self, copy, raw_end):
+        """The one that counts. copy: Footer or None; raw_end: the 512 bytes at the end."""
         self.differs = False
+        self._end_is_good = True
+        if copy is not None and copy.raw == raw_end:
+            return copy
+        end = parse_footer(raw_end)
         self._end_is_good = end is not None
         if copy is None:
             if end is None:
@@ -233,7 +237,7 @@ class Disk(object):
         if end is None:
             # a VHD that was grown while it was cloned looks like this, and one that is in use
             self.report.append('the footer at the end of %s is damaged, its copy at the start is good' % self.lv)
-        elif end.raw != copy.raw:
+        else:
             self.differs = True
         return copy
 
