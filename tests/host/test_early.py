@@ -2,8 +2,11 @@
 """The work that is done while sm's attach still waits: when it is, when it is not, and what becomes of an attach that fails then."""
 from __future__ import absolute_import, division, print_function
 
+import fcntl
 import os
 import re
+import shutil
+import threading
 
 import pytest
 
@@ -47,6 +50,28 @@ def test_the_work_is_done_before_attach_returns(array, same_target):  # noqa: F8
     assert order(a) == EARLY
     assert a.traces() == dict(before, disks=a.traces()["disks"])
     assert sha256(a.original) == untouched
+
+
+def test_lvm_is_asked_while_somebody_else_has_the_lock(array, tmpdir):  # noqa: F811
+    a = array(same_target=False)
+    need_devices(a)
+    pvs, double, asked = a.world.path("/usr/sbin/pvs"), str(tmpdir.join("pvs")), str(tmpdir.join("asked"))
+    shutil.move(pvs, double)
+    with open(pvs, "w") as stream:
+        stream.write('#!/bin/sh\n[ "$1" = --readonly ] && echo >> %s\nexec %s "$@"\n' % (asked, double))
+    os.chmod(pvs, 0o755)
+    with open(a.world.path("/var/lock/lvm/V_VG_XenStorage-" + a.sr.uuid), "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        answers = []
+        resigning = threading.Thread(target=lambda: answers.append(a.create()[1]))
+        resigning.start()
+        assert pools.wait_until(lambda: os.path.exists(asked))
+        assert reader.vg_names(a.clone) == ["VG_XenStorage-" + a.sr.uuid]
+    resigning.join()
+    assert answers == [SUCCESS]
+    assert order(a) == EARLY
+    with open(asked) as stream:
+        assert len(stream.readlines()) == 1
 
 
 @everywhere

@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 import os
 import stat
+import time
 
 import pytest
 
@@ -33,7 +34,7 @@ def system(tmpdir, monkeypatch):
 def asked(path, **options):
     """What it logs."""
     lines = []
-    lvmview.check(str(path), lines.append, **options)
+    lvmview.Question(str(path), **options).check(lines.append)
     return lines
 
 
@@ -118,3 +119,34 @@ def test_a_lun_that_appears_to_lvm_a_little_later(tmpdir, monkeypatch):
 
 def test_no_program():
     assert len(asked('/dev/sdb', pvs='/nowhere/pvs')) == 1
+
+
+def test_it_works_while_nobody_waits_for_it(tmpdir):
+    began = tmpdir.join('began')
+    question = lvmview.Question('/dev/sdb', pvs=program(tmpdir, 'touch %s' % began))
+    end = time.time() + 300
+    while not began.check() and time.time() < end:
+        time.sleep(0.01)
+    assert began.check()
+    lines = []
+    question.check(lines.append)
+    assert lines == []
+
+
+def test_it_is_asked_once(tmpdir):
+    asked_for = tmpdir.join('asked')
+    question = lvmview.Question('/dev/sdb', pvs=program(tmpdir, 'echo >> %s' % asked_for))
+    for _ in range(3):
+        question.check(None)
+    question.end()
+    assert len(asked_for.readlines()) == 1
+
+
+def test_an_answer_that_nobody_wants_leaves_no_process(tmpdir):
+    before = os.listdir('/proc/self/fd')
+    question = lvmview.Question('/dev/sdb', pvs=program(tmpdir, 'sleep 300'))
+    question.end()
+    question.end()
+    with pytest.raises(OSError):
+        os.waitpid(-1, os.WNOHANG)
+    assert len(os.listdir('/proc/self/fd')) == len(before)

@@ -47,6 +47,9 @@ class Progress(object):
     def step(self, name):
         """A step begins. Names are those of the module's docstring."""
 
+    def planned(self):
+        """Everything is planned, and nothing is written yet. May raise errors.Refused."""
+
     def switched(self):
         """The LUN does not look like its original any more: switch 1 is on the medium, or was before this run."""
 
@@ -186,6 +189,7 @@ def _over(log, scsi_id, locked, final):
 def execute(device, plan, rehearsed, progress):
     """log, stage, switch 1 and the rest, for a plan that was just made and rehearsed."""
     label, area = plan.lun.label, plan.lun.area
+    progress.planned()
     progress.step('log')
     device.step = 'writing the log'
     device.write(plan.log_at, plan.log_bytes)
@@ -209,6 +213,7 @@ def recover(device, progress, scsi_id=''):
     if not placement.staged:
         return ''
     log = find_log(device, placement)
+    progress.planned()
     progress.switched()
     _complete(device, log, progress, scsi_id)
     return placement.group().sr_uuid

@@ -14,6 +14,7 @@ from relvm.host import bus
 from relvm.host import devices
 from relvm.host import locks
 from relvm.host import looks
+from relvm.host import lvmview
 from relvm.host import smcompat
 from relvm.host import steps
 from relvm.host.early import EarlyWork
@@ -37,6 +38,7 @@ class Access(object):
     rewrite      function (open Device, Progress) that gives it its new identity; None for a look only
     resigned     True once it has its new identity
     map          then an origins.Map: what became of what
+    question     the lvmview.Question whether this host's LVM sees it, or None
     """
 
     was_visible = shared = False
@@ -52,6 +54,7 @@ class Access(object):
         self.rewrite = None
         self.resigned = False
         self.map = None
+        self.question = None
         self._begin = 0
         self._attached = False
         self._lock = None
@@ -124,6 +127,18 @@ class Access(object):
         if early is not None:
             for line in early.lines:
                 smcompat.log(line)
+
+    def ask_lvm(self, path):
+        """This host's LVM is asked about the LUN at `path`; steps waits for the answer before anything is written."""
+        if self.question is not None and self.question.path == path:
+            return
+        self._end_question()
+        self.question = lvmview.Question(path)
+
+    def _end_question(self):
+        question, self.question = self.question, None
+        if question is not None:
+            question.end()
 
     def touch(self):
         """Shows other runs that wait for the locks of this one that its work goes on."""
@@ -211,7 +226,7 @@ class Access(object):
     def detach(self):
         """Leaves the host as it was found. Never raises: what fails is logged, since the outcome for the LUN is known already."""
         self.steps.step('detach')
-        todo = [self._release_guard]
+        todo = [self._release_guard, self._end_question]
         if self._attached:
             todo.append(self._leave)
             if not self.resigned:

@@ -20,7 +20,6 @@ from relvm.host import holders
 from relvm.host import judges
 from relvm.host import locks
 from relvm.host import looks
-from relvm.host import lvmview
 from relvm.host import neighbours
 from relvm.host import originals
 from relvm.host import smcompat
@@ -70,7 +69,7 @@ class Resigner(object):
             _check_images(vg)
             self._check_original(vg)
             _refuse_ahead(lun, device, luns)
-            lvmview.check(device.path, progress.say)
+            lun.ask_lvm(device.path)
             lun.map = resign.resign(device, sr_uuid, names[0], names[1], taken, progress, self.SCSIid, keep).map
             lun.resigned = True
         return rewrite

@@ -43,6 +43,13 @@ class EarlyWork(object):
         self._lun = lun
         self._rewrite = rewrite
 
+    def prepare(self, path):
+        """What needs no lock: this host's LVM begins to look at the device, which writes nothing and waits for nobody."""
+        try:
+            self._lun.ask_lvm(path)
+        except EnvironmentError:
+            self._leave_it()
+
     def __call__(self, path):
         """path: of the device that udev lists first. Raises what the work raises; what speaks against doing it here is no error."""
         device = self._open(path)

@@ -14,6 +14,7 @@ Beside its original, the answer may be about the original: LVM says so ("duplica
 """
 
 import errno
+import fcntl
 import os
 import re
 import select
@@ -37,44 +38,84 @@ _REASON = re.compile(r'Cannot use \S+: [^\n]+|Failed to (?:find|read) (?:device|
 _DUPLICATE = re.compile('duplicate|Not using device|prefers device')
 
 
-def check(path, log, pvs='pvs'):
-    """Raises errors.HostPassesOver when this host's LVM does not use the device at `path`.
+class Question(object):
+    """pvs, asked about the device at `path`. It works while this process does something else, until check() wants its answer.
 
-    log: function (line), for answers that say nothing about it; pvs: the program
+    pvs: the program
     """
-    for look in range(LOOKS):
-        status, answer = _run([pvs, '--readonly'] + _FIELDS + [_CONFIG % '', path])
+
+    def __init__(self, path, pvs='pvs'):
+        self.path = path
+        self._pvs = pvs
+        self._answered = False
+        self._first = self._ask('--readonly')
+
+    def _ask(self, *option):
+        return _Program([self._pvs] + list(option) + _FIELDS + [_CONFIG % {True: '', False: 'locking_type=4'}[bool(option)], self.path])
+
+    def _answer(self):
+        program, self._first = self._first or self._ask('--readonly'), None
+        status, answer = program.answer()
         if status == UNKNOWN_OPTION:
-            status, answer = _run([pvs] + _FIELDS + [_CONFIG % 'locking_type=4', path])
-        if status == 0:
+            status, answer = self._ask().answer()
+        return status, answer
+
+    def check(self, log):
+        """Raises errors.HostPassesOver when this host's LVM does not use the device. log: function (line), for answers that say nothing
+        about it. It is asked once."""
+        if self._answered:
             return
-        match = _REASON.search(answer)
-        if not match or _DUPLICATE.search(answer):
-            break
-        if look == LOOKS - 1:
-            raise errors.HostPassesOver(device=path, reason=match.group(0))
-        time.sleep(PAUSE)
-    log('whether LVM sees %s is not known: pvs ended with status %s: %s' % (path, status, errors.printable(answer.strip())))
+        self._answered = True
+        for look in range(LOOKS):
+            status, answer = self._answer()
+            if status == 0:
+                return
+            match = _REASON.search(answer)
+            if not match or _DUPLICATE.search(answer):
+                break
+            if look == LOOKS - 1:
+                raise errors.HostPassesOver(device=self.path, reason=match.group(0))
+            time.sleep(PAUSE)
+        log('whether LVM sees %s is not known: pvs ended with status %s: %s' % (self.path, status, errors.printable(answer.strip())))
+
+    def end(self):
+        """Nobody wants the answer any more. No error when somebody had it."""
+        program, self._first = self._first, None
+        if program is not None:
+            program.end()
 
 
-def _run(arguments):
-    """(exit status, what went to stdout and stderr) of a program; status None when it did not end within TIMEOUT. No `subprocess`: this
-    is called by a thread, and that of older Pythons reaps the children of others."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        _become(arguments, reader, writer)
-    os.close(writer)
-    try:
-        answer = _read(reader, time.time() + TIMEOUT)
-    finally:
-        os.close(reader)
-    if answer is None:
-        os.kill(pid, signal.SIGKILL)
-    status = os.waitpid(pid, 0)[1]
-    if answer is None or not os.WIFEXITED(status):
-        return None, ''
-    return os.WEXITSTATUS(status), text(answer)
+class _Program(object):
+    """A program that was started. No `subprocess`: this is called by a thread, and that of older Pythons reaps the children of others."""
+
+    def __init__(self, arguments):
+        self._reader, writer = os.pipe()
+        for fd in (self._reader, writer):
+            fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+        self._pid = os.fork()
+        if self._pid == 0:
+            _become(arguments, self._reader, writer)
+        os.close(writer)
+
+    def answer(self):
+        """(exit status, what went to stdout and stderr); status None when it did not end within TIMEOUT."""
+        answer = None
+        try:
+            answer = _read(self._reader, time.time() + TIMEOUT)
+        finally:
+            status = self._reap(answer is None)
+        if answer is None or not os.WIFEXITED(status):
+            return None, ''
+        return os.WEXITSTATUS(status), text(answer)
+
+    def end(self):
+        self._reap(True)
+
+    def _reap(self, kill):
+        os.close(self._reader)
+        if kill:
+            os.kill(self._pid, signal.SIGKILL)
+        return os.waitpid(self._pid, 0)[1]
 
 
 def _become(arguments, reader, writer):

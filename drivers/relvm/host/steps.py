@@ -31,6 +31,10 @@ class Steps(resign.Progress):
             self.say('%s: %s took %.3f s' % (self._lun.scsi_id, self._name, time.time() - self._since))
         self._name = ''
 
+    def planned(self):
+        if self._lun.question is not None:
+            self._lun.question.check(self.say)
+
     def switched(self):
         self._lun.guard.note('switch 1')
         self._lun.guard.unlock()
