@@ -29,6 +29,7 @@ DRIVER_INFO = {
         ['SCSIid', 'The SCSI id of the cloned LUN'],
         ['resign', 'true; accepted for clarity, not required'],
         ['resign-as', 'The new SR uuid, one that no record of the pool has (default: that of sr-create)'],
+        ['discover', 'true, for sr-probe: which LUN of this host carries which SR'],
         ['snapshots', 'keep: snapshots stay, and stay snapshots (default: drop)'],
         ['force', 'true: resign a LUN although its metadata says that it is an original and no copy, or although a host of the '
                   'pool does not say whether it uses the LUN'],
@@ -40,6 +41,7 @@ class RELVMoHBASR(Resigner, smcompat.base_driver('HBA')):
     """The SR driver. Only sr_create (resign) and sr_probe (preview) do anything."""
 
     TYPE = TYPE
+    TRANSPORT = 'hba'
     ACCESS = FabricAccess
 
     def handles(type):

@@ -39,6 +39,7 @@ DRIVER_INFO = {
                        'host.other_config:multipathing)'],
         ['resign', 'true; accepted for clarity, not required'],
         ['resign-as', 'The new SR uuid, one that no record of the pool has (default: that of sr-create)'],
+        ['discover', 'true, for sr-probe: which LUN of this host carries which SR'],
         ['snapshots', 'keep: snapshots stay, and stay snapshots (default: drop)'],
         ['force', 'true: resign a LUN although its metadata says that it is an original and no copy'],
     ],
@@ -49,6 +50,7 @@ class RELVMoISCSISR(Resigner, smcompat.base_driver('ISCSI')):
     """The SR driver. Only sr_create (resign) and sr_probe (preview) do anything."""
 
     TYPE = TYPE
+    TRANSPORT = 'iscsi'
     ACCESS = Access
 
     def handles(type):

@@ -493,6 +493,16 @@ class WrongTransport(Refused):
     advice = 'Use type=relvmoiscsi'
 
 
+class OneTarget(Refused):
+    text = 'discover with login=true looks at one target at a time, not at %(target)s'
+    advice = 'Give one address as target, and one targetIQN; sr-probe without targetIQN lists those of an address'
+
+
+class NotLookedAt(Refused):
+    text = 'the LUN %(scsi_id)s was not looked at: a look at a target takes %(seconds)s seconds at most'
+    advice = 'Let the target present fewer LUNs to this host, or ask for this one alone (fn=preview)'
+
+
 class HostSilent(Refused):
     text = 'the host %(host)s of this pool is live and does not say whether it uses the LUN %(scsi_id)s: %(cause)s'
     advice = ('Install this version on every host of the pool. If you know that nothing there uses the LUN, '

@@ -221,8 +221,9 @@ class Metadata(object):
     records       [Record]
     """
 
-    def __init__(self, read, size):
-        """read: function (offset, length) -> bytes in the volume; size: of the volume. Raises BadMGT, BadName, OldMGT, NewMGT."""
+    def __init__(self, read, size, head_only=False):
+        """read: function (offset, length) -> bytes in the volume; size: of the volume; head_only: the SR's own sectors, and no records.
+        Raises BadMGT, BadName, OldMGT, NewMGT."""
         if size < RECORDS_AT:
             raise errors.BadMGT(what='it has %d bytes' % size)
         head = text(read(0, SECTOR))
@@ -242,7 +243,8 @@ class Metadata(object):
             raise errors.BadMGT(what='its header says that %d of %d bytes are in use' % (self.used, size))
         if self.used > MAX_USED:
             raise errors.BadMGT(what='its header says that %d bytes are in use; %d are read at most' % (self.used, MAX_USED))
-        self.raw = raw = head + text(read(SECTOR, self.used - SECTOR))
+        end = {True: RECORDS_AT, False: self.used}[head_only]
+        self.raw = raw = head + text(read(SECTOR, end - SECTOR))
         match = _SR.match(raw[SECTOR:2 * SECTOR])
         if match is None:
             raise errors.BadMGT(what='the SR record is not of the known form')
@@ -269,7 +271,7 @@ class Metadata(object):
         self.name_label = _checked_name(label.group(1), 'the name of the SR')
         self.name_description = _checked_name(description.group(1), 'the description of the SR')
         self.records = []
-        for offset in range(RECORDS_AT, self.used, RECORD_SIZE):
+        for offset in range(RECORDS_AT, end, RECORD_SIZE):
             self.records.append(Record(offset, raw[offset:offset + RECORD_SIZE]))
 
     def _refuse_header(self, head):

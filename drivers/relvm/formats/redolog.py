@@ -169,6 +169,13 @@ def load_history(lun_reader, size):
     return _history(raw, lun_reader, size)
 
 
+def with_history(raw, history):
+    """The bytes `raw` of a head with another History in it."""
+    rest = raw[struct.calcsize(HEAD):HISTORY_AT] + history.render()
+    rest += octets('\0') * (HEAD_SIZE - struct.calcsize(HEAD) - len(rest))
+    return struct.pack(HEAD, MAGIC, VERSION, _crc(rest)) + rest
+
+
 def _history(raw, lun_reader, size):
     state, count, checksum, text_before, mgt_before, text_after, mgt_after, sr, length = \
         struct.unpack(HISTORY, raw[HISTORY_AT:HISTORY_AT + struct.calcsize(HISTORY)])

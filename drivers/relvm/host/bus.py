@@ -5,6 +5,7 @@ A LUN that the array has presented lately is unknown to the kernel until somebod
 to a SCSI host's `scan` in sysfs does that. sm's own scan removes disks as well, which may be the original's paths.
 """
 
+import glob
 import os
 import re
 import time
@@ -30,30 +31,43 @@ def adapters():
             if not _NO_HBA.match(devices.read_line('%s/%s/proc_name' % (directory, name)))]
 
 
+def host_of(disk):
+    """The name of the SCSI host behind which a disk is: 'host3'; '' when that is not known."""
+    host = re.search(r'/(host[0-9]+)/', os.path.realpath('%s/block/%s/device' % (devices.SYS, disk)) + '/')
+    return host and host.group(1) or ''
+
+
+def driver_of(disk):
+    """The kernel's name for the driver of that host: 'iscsi_tcp', 'qla2xxx'."""
+    return devices.read_line('%s/class/scsi_host/%s/proc_name' % (devices.SYS, host_of(disk)))
+
+
 def over_iscsi(disk):
     """True for a SCSI disk that iscsi_tcp brought up."""
-    host = re.search(r'/(host[0-9]+)/', os.path.realpath('%s/block/%s/device' % (devices.SYS, disk)) + '/')
-    return host is not None and devices.read_line('%s/class/scsi_host/%s/proc_name' % (devices.SYS, host.group(1))) == 'iscsi_tcp'
+    return driver_of(disk) == 'iscsi_tcp'
 
 
 def unlisted():
     """Disks over iSCSI that the kernel has and udev has not listed under a SCSI id yet: kernel names, or addresses ('1:0:0:3')."""
     known = []
-    directory = devices.DEV + '/disk/by-scsid'
-    if os.path.isdir(directory):
-        for scsi_id in os.listdir(directory):
-            known.extend(devices.scsi_disks(scsi_id))
-    return [disk for disk in _disks() if disk not in known and (':' in disk or over_iscsi(disk))]
+    for scsi_id in devices.scsi_ids():
+        known.extend(devices.scsi_disks(scsi_id))
+    return [disk for disk in scsi_devices() if disk not in known and (':' in disk or over_iscsi(disk))]
 
 
-def scan(scsi_id, log):
-    """Looks for a LUN that is not there; what came up beside it: {SCSI id: [disk, ...]}.
+def hosts_of_session(iqn):
+    """Names of the SCSI hosts of this host's sessions with a target: ['host3']; [] when there is no session."""
+    found = []
+    for path in glob.glob('%s/class/iscsi_session/session*' % devices.SYS):
+        host = re.search(r'/(host[0-9]+)/', os.path.realpath(path) + '/')
+        if host and devices.read_line(path + '/targetname') == iqn:
+            found.append(host.group(1))
+    return sorted(found)
 
-    log: function (sentence). The caller holds scan_lock(). Returns when udev lists all that came up, or after UDEV_TIMEOUT seconds.
-    """
-    before = _disks()
-    listed = neighbours.luns()
-    for name in adapters():
+
+def ask(hosts, log):
+    """Has the kernel look for LUNs behind SCSI hosts; what is there stays. log: function (sentence)."""
+    for name in hosts:
         path = '%s/class/scsi_host/%s/scan' % (devices.SYS, name)
         try:
             stream = open(path, 'w')
@@ -63,6 +77,16 @@ def scan(scsi_id, log):
                 stream.close()
         except IOError:
             log('scanning %s: %s' % (name, errors.current()))
+
+
+def scan(scsi_id, log):
+    """Looks for a LUN that is not there; what came up beside it: {SCSI id: [disk, ...]}.
+
+    log: function (sentence). The caller holds scan_lock(). Returns when udev lists all that came up, or after UDEV_TIMEOUT seconds.
+    """
+    before = scsi_devices()
+    listed = neighbours.luns()
+    ask(adapters(), log)
     start = time.time()
     waiting = True
     while waiting:
@@ -70,7 +94,7 @@ def scan(scsi_id, log):
         known = []
         for disks in neighbours.luns().values():
             known.extend(disks)
-        if [disk for disk in _disks() if disk not in before and disk not in known]:
+        if [disk for disk in scsi_devices() if disk not in before and disk not in known]:
             waiting = time.time() < start + UDEV_TIMEOUT
         else:
             waiting = not devices.scsi_disks(scsi_id) and time.time() < start + NOTHING_NEW
@@ -81,7 +105,7 @@ def scan(scsi_id, log):
     return added
 
 
-def _disks():
+def scsi_devices():
     """Kernel names of all SCSI disks. One that the kernel knows, but has not named yet, goes by its address: '1:0:0:3'."""
     found = []
     directory = devices.SYS + '/class/scsi_device'

@@ -37,6 +37,11 @@ def scsi_paths(scsi_id):
     return sorted(found)
 
 
+def scsi_ids():
+    """The SCSI ids of all disks, as udev lists them."""
+    return _listed('%s/disk/by-scsid' % DEV)
+
+
 def scsi_disks(scsi_id):
     """Their kernel names: ['sda', 'sdb']."""
     return [os.path.basename(path) for path in scsi_paths(scsi_id)]

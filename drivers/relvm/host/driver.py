@@ -16,6 +16,7 @@ from relvm.engine import resign
 from relvm.engine.lun import Lun
 from relvm.engine.lun import Placement
 from relvm.formats import lvmgroup
+from relvm.host import discovery
 from relvm.host import holders
 from relvm.host import judges
 from relvm.host import locks
@@ -23,6 +24,7 @@ from relvm.host import looks
 from relvm.host import neighbours
 from relvm.host import originals
 from relvm.host import smcompat
+from relvm.show import lunlist
 from relvm.show import pack
 from relvm.show import report
 
@@ -31,15 +33,16 @@ VISIBLE = ('the LUN was visible to this host before this call: present a clone t
 
 
 class Resigner(object):
-    """The half of a driver that knows resigning: the steps of its create(), and probe(). TYPE: the type of the driver; ACCESS: how it
-    reaches its LUN."""
+    """The half of a driver that knows resigning: the steps of its create(), and probe(). TYPE: the type of the driver; TRANSPORT: a key
+    of lunlist.FORMS; ACCESS: how it reaches its LUN."""
 
     TYPE = ''
+    TRANSPORT = ''
     ACCESS = None
 
     def load(self, sr_uuid):
         """Reads the device config as the plain type does, which also answers the lists of targets and LUNs for an incomplete one."""
-        if self.cmd in ('sr_create', 'sr_probe'):
+        if self.cmd in ('sr_create', 'sr_probe') and not self._is_discovery():
             self.guarded(looks.repeated, smcompat.log, super(Resigner, self).load, sr_uuid)
         else:
             self.ops_exclusive = []
@@ -66,7 +69,7 @@ class Resigner(object):
         def rewrite(device, progress):
             # whoever does the work, and when: nothing is written that this host's sm would lose
             vg = Placement(device).group()
-            _check_images(vg)
+            smcompat.refuse_images(vg)
             self._check_original(vg)
             _refuse_ahead(lun, device, luns)
             lun.ask_lvm(device.path)
@@ -101,8 +104,16 @@ class Resigner(object):
             raise errors.Unjudged(uuid=lun.map.sr_uuid, what=errors.current().sentence())
 
     def probe(self):
-        """What create() would do, as XML; writes nothing."""
+        """What create() would do, as XML; with discover=true what is on which LUN. Writes nothing."""
+        if self._is_discovery():
+            return self.guarded(self._discover)
         return self.guarded(self._probe)
+
+    def _is_discovery(self):
+        return self.cmd == 'sr_probe' and self.dconf.get('discover') == 'true'
+
+    def _discover(self):
+        return lunlist.as_xml(self.TRANSPORT, discovery.Discovery(self, self.TRANSPORT).run())
 
     def _probe(self):
         data = report.empty(0)
@@ -163,7 +174,7 @@ class Resigner(object):
     def _add_foreign_images(self, data, device):
         """Whatever else is said of the LUN, what is on it is shown."""
         try:
-            _check_images(Placement(device).group())
+            smcompat.refuse_images(Placement(device).group())
         except errors.Qcow2Host:
             report.add_reason(data, errors.current())
         except errors.Refused:
@@ -277,13 +288,6 @@ def _refuse_ahead(lun, device, luns):
         if not placement.staged:
             vg = placement.group()
             neighbours.refuse_ahead(lun.scsi_id, vg.name, vg.seqno, luns.get(vg.sr_uuid, []) + [lvmgroup.copied_from(vg.pv_device)])
-
-
-def _check_images(vg):
-    """Raises errors.Qcow2Host when this host's sm would lose disks of the SR. A locked LUN waits for a host that would not."""
-    names = [lv.name for lv in vg.order if lv.name.startswith('QCOW2-')]
-    if names and not smcompat.knows_qcow2():
-        raise errors.Qcow2Host(lvs=', '.join(names))
 
 
 def _read(path):

@@ -176,6 +176,12 @@ def scan_lock():
     return FileLock(os.path.join(RUN_DIR, 'scan.lock'), 'another run that looks for its LUN')
 
 
+def discover_lock():
+    """The lock under which one run at a time looks at a target's LUNs."""
+    write_state('.writable', [])
+    return FileLock(os.path.join(RUN_DIR, 'discover.lock'), 'another look at the LUNs of a target')
+
+
 def vg_lock(vg_name):
     """LVM's own lock on a VG name: while it is held, every LVM command of this host that uses a VG of that name waits."""
     return FileLock(os.path.join(lvm_lock_dir(), 'V_' + vg_name), 'an LVM command that uses the VG %s' % vg_name)

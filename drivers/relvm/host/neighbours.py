@@ -84,12 +84,15 @@ def looks(but):
     return found
 
 
-def refuse_ahead(scsi_id, vg_name, seqno, originals):
+def refuse_ahead(scsi_id, vg_name, seqno, originals, seen=None):
     """The text of a clone is not newer than that of its original, where the original is visible as well.
 
     originals: SCSI ids of which something else says that they are the original. A LUN that says of itself that it was last written
-    where it is, is one too; another clone is not. Raises errors.AheadOfOriginal.
+    where it is, is one too; another clone is not. seen: what looks(None) has answered. Raises errors.AheadOfOriginal.
     """
-    for look in looks(scsi_id):
-        if look.vg_name == vg_name and (look.scsi_id in originals or look.copied_from == look.scsi_id) and seqno > look.seqno:
+    if seen is None:
+        seen = looks(scsi_id)
+    for look in seen:
+        is_original = look.scsi_id in originals or look.copied_from == look.scsi_id
+        if look.scsi_id != scsi_id and look.vg_name == vg_name and is_original and seqno > look.seqno:
             raise errors.AheadOfOriginal(scsi_id=scsi_id, seqno=seqno, original=look.scsi_id, behind=look.seqno)

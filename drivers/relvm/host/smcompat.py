@@ -140,6 +140,13 @@ def knows_qcow2():
     return _qcow2_scanner() is not None
 
 
+def refuse_images(vg):
+    """Raises errors.Qcow2Host when this host's sm would lose disks of the SR. A locked LUN waits for a host that would not."""
+    names = [lv.name for lv in vg.order if lv.name.startswith('QCOW2-')]
+    if names and not knows_qcow2():
+        raise errors.Qcow2Host(lvs=', '.join(names))
+
+
 def _qcow2_scanner():
     try:
         _sm('qcow2util')
@@ -163,6 +170,16 @@ def read_metadata(path):
     sr_info, vdi_info = handler.getMetadata()
     del handler
     return str(sr_info.get('uuid', '')), sorted([str(vdi['uuid']) for vdi in vdi_info.values()])
+
+
+def iscsi_session(srcmd, sr_uuid):
+    """sm's object for the sessions to one target. srcmd: an SRCommand with the device config; without targetIQN it raises what lists
+    those."""
+    try:
+        driver = _sm('BaseISCSI').BaseISCSISR
+    except ImportError:
+        driver = SR.driver('iscsi')
+    return driver(srcmd, sr_uuid)
 
 
 def look_again_for_session(iscsi):
@@ -272,8 +289,12 @@ def in_use_by(session, scsi_id, own_sr):
     Records of SRs of this product's types do not count.
     (util.test_SCSIid of sm stops at the first PBD of its own SR and is not enough.)
     """
-    srs = session.xenapi.SR.get_all_records()
-    for pbd in session.xenapi.PBD.get_all_records().values():
+    return used_in(session.xenapi.SR.get_all_records(), session.xenapi.PBD.get_all_records(), scsi_id, own_sr)
+
+
+def used_in(srs, pbds, scsi_id, own_sr):
+    """The same in records that were asked for before: {reference: record} of all SRs and PBDs."""
+    for pbd in pbds.values():
         sr = srs.get(pbd['SR'], {})
         if pbd['SR'] != own_sr and sr.get('type') not in OWN_TYPES and pbd['device_config'].get('SCSIid') == scsi_id:
             return sr.get('uuid', pbd['SR']), 'a PBD has this SCSI id'

@@ -36,8 +36,7 @@ def preview(xml):
     answer['device'] = _text(nodes[0], 'Devlist')
     resign = _children(nodes[0], 'resign')[0]
     answer['possible'] = _text(resign, 'possible') == 'true'
-    answer['reasons'] = [{'code': node.getAttribute('code'), 'sentence': _words(node)}
-                         for node in _children(resign, 'reason')]
+    answer['reasons'] = _reasons(resign)
     answer['copy_of'] = _text(resign, 'copy_of')
     answer['report'] = [_words(node) for node in _children(resign, 'report')]
     if _children(resign, 'pack'):
@@ -51,13 +50,35 @@ def preview(xml):
     return answer
 
 
-def _top(xml):
+def discovered(xml):
+    """The answer to a probe with discover=true: [{field: text; locked, visible and possible: bool; size: bytes or None; reasons [{code,
+    sentence}]}], the fields as show.lunlist has them. Raises NotAnAnswer."""
+    top = _top(xml, ('iscsi-target', 'Devlist'))
+    luns = []
+    for node in _children(top, 'LUN') + _children(top, 'BlockDevice'):
+        lun = {}
+        for child in node.childNodes:
+            if child.nodeType == child.ELEMENT_NODE and child.tagName != 'reason':
+                lun[child.tagName] = _words(child)
+        for name in ('locked', 'visible', 'possible'):
+            lun[name] = lun.get(name) == 'true'
+        lun['size'] = _number(node, 'size')
+        lun['reasons'] = _reasons(node)
+        luns.append(lun)
+    return luns
+
+
+def _reasons(node):
+    return [{'code': reason.getAttribute('code'), 'sentence': _words(reason)} for reason in _children(node, 'reason')]
+
+
+def _top(xml, names=('SRlist',)):
     try:
         top = minidom.parseString(xml).documentElement
     except Exception:
         # expat's errors have another class in each Python.
         raise NotAnAnswer('not XML')
-    if top.tagName != 'SRlist':
+    if top.tagName not in names:
         raise NotAnAnswer('<%s>' % top.tagName)
     return top
 

@@ -53,6 +53,25 @@ def _refuse_passwords(arguments):
             raise CallFailed('RELVMOISCSI_ARGUMENTS', attaching.clear_text(key))
 
 
+def discover(session, arguments):
+    """Both drivers are asked, unless the arguments say which."""
+    _refuse_passwords(arguments)
+    form = arguments.get('format', 'json')
+    config = dict([(key, value) for key, value in arguments.items() if key not in ('format', 'type')], discover='true')
+    kinds = ['lvmoiscsi', 'lvmohba']
+    if arguments.get('type') or arguments.get('login') or form == 'xml':
+        kinds = [attaching.sr_type({'type': arguments.get('type') or kinds[0]})]
+    if form not in ('json', 'xml'):
+        raise CallFailed('RELVMOISCSI_ARGUMENTS', 'format is json or xml')
+    found = [session.xenapi.SR.probe(_this_host(session), config, attaching.TYPES[kind], {}) for kind in kinds]
+    if form == 'xml':
+        return found[0]
+    luns = []
+    for kind, answer in zip(kinds, found):
+        luns.extend([dict(lun, type=kind) for lun in answers.discovered(answer)])
+    return _json({'luns': luns})
+
+
 def pack(session, arguments):
     path = _packed(session, arguments)
     return _json({'file': path, 'bytes': os.path.getsize(path)})

@@ -10,12 +10,14 @@ import struct
 
 from relvm import errors
 from relvm import identity
+from relvm.engine import origins
 from relvm.engine import rehearsal
 from relvm.engine import resign
 from relvm.engine.lun import Placement
 from relvm.formats import lvmlabel
 from relvm.formats import mgt
 from relvm.formats import qcow2
+from relvm.formats import redolog
 from relvm.formats import vhd
 from relvm.octets import octets
 from relvm.octets import text
@@ -201,6 +203,8 @@ class Masks(object):
                 self._replace(vg, lv, 0, 1, _journal)
         if placement.staged:
             self._mask_log(placement, vg)
+        elif mgt.LV_NAME in vg.lvs and len(vg.lvs[mgt.LV_NAME].segments) == 1:
+            self._mask_history(placement, vg, vg.lvs[mgt.LV_NAME])
 
     def _mask_metadata(self, vg, lv):
         self._replace(vg, lv, 0, 1, lambda sector: metadata_sector(sector, True))
@@ -222,6 +226,32 @@ class Masks(object):
         behind = (behind + SECTOR - 1) // SECTOR
         if 2 < behind < count - 1:
             self._replace(vg, lv, behind, behind + 1, blot)
+
+    def _mask_history(self, placement, vg, lv):
+        """The history of a resign that is over is left out: without the LUN's SCSI id, which a pack does not tell, it counts for nothing.
+        One whose last write is missing counts while it has the checksums of the LUN, so it gets those of what stands there masked."""
+        size = vg.lv_size(lv)
+        used = self._used(vg, lv)
+        start = vg.runs(lv, 0, size)[0][0]
+        head = start + size - redolog.HEAD_SIZE
+
+        def read(offset, length):
+            return self._read(vg, lv, offset, length)
+        history = redolog.load_history(read, size)
+        sources = octets('')
+        if history is not None:
+            sources = history.render_sources()
+        if head - len(sources) < start + used:
+            return
+        if history is None or history.done:
+            self.dead.append((head - len(sources), head + redolog.HEAD_SIZE))
+            return
+        now = origins.marks(placement.area.text_crc, text(read(0, used)))
+        masked = text(octets('').join([self._sectors[place] for place in range(start, start + used, SECTOR)]))
+        new = origins.marks(lvmlabel.crc(octets(group_text(placement.area.text))), masked)
+        history.before = {True: new, False: history.before}[history.before == now]
+        history.after = {True: new, False: history.after}[history.after == now]
+        self._sectors[head] = redolog.with_history(read(size - redolog.HEAD_SIZE, redolog.HEAD_SIZE), history)
 
     def _mask_log(self, placement, vg):
         """The log of a locked LUN names the checksum of the staged text and may hold the new name of the SR."""

@@ -91,8 +91,8 @@ class View(object):
         report.preview(recorder, identity.new_uuid())
         _look_on(recorder)
         masks = masking.Masks(device)
-        # older texts of the ring are of no use to anybody
-        self.places = without(recorder.places(), masks.dead)
+        # older texts of the ring, and the history of a resign that is over, are of no use to anybody
+        self.places = without(recorder.places(), sorted(masks.dead))
         self._device = device
         if not names:
             self._device = rehearsal.Rehearsal(device, masks.pieces)

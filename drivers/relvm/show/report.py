@@ -172,12 +172,12 @@ def as_xml(data):
     out = ['<?xml version="1.0" ?>\n<SRlist>\n']
     if data['sr_uuid']:
         out.append('<SR>\n')
-        _element(out, 'UUID', data['sr_uuid'])
-        _element(out, 'Devlist', data.get('device', ''))
-        _element(out, 'size', str(data['size']))
-        _element(out, 'name_label', data['name_label'])
-        _element(out, 'name_description', data['name_description'])
-        _element(out, 'pool_metadata_detected', 'false')
+        element(out, 'UUID', data['sr_uuid'])
+        element(out, 'Devlist', data.get('device', ''))
+        element(out, 'size', str(data['size']))
+        element(out, 'name_label', data['name_label'])
+        element(out, 'name_description', data['name_description'])
+        element(out, 'pool_metadata_detected', 'false')
         _resign_element(out, data)
         out.append('</SR>\n')
     else:
@@ -188,40 +188,42 @@ def as_xml(data):
 
 def _resign_element(out, data):
     out.append('<resign>\n')
-    _element(out, 'possible', str(data['possible']).lower())
-    _element(out, 'locked', str(data['locked']).lower())
+    element(out, 'possible', str(data['possible']).lower())
+    element(out, 'locked', str(data['locked']).lower())
     for reason in data['reasons']:
-        out.append('<reason code="%s">%s</reason>\n' % (reason['code'], _escape(reason['sentence'])))
+        out.append('<reason code="%s">%s</reason>\n' % (reason['code'], escape(reason['sentence'])))
     if data['new']:
-        _element(out, 'new_sr', data['new']['sr_uuid'])
-        _element(out, 'from', data['new']['from'])
-    _element(out, 'copy_of', data['copy_of'])
-    _element(out, 'copied_from', data['copied_from'])
+        element(out, 'new_sr', data['new']['sr_uuid'])
+        element(out, 'from', data['new']['from'])
+    element(out, 'copy_of', data['copy_of'])
+    element(out, 'copied_from', data['copied_from'])
     for sentence in data['report']:
-        _element(out, 'report', sentence)
+        element(out, 'report', sentence)
     if 'pack' in data:
-        _element(out, 'pack', data['pack'])
+        element(out, 'pack', data['pack'])
     for vdi in data['vdis']:
         out.append('<vdi>\n')
         for name in ('uuid', 'from', 'new_uuid', 'name_label', 'action', 'reason', 'type', 'parent'):
-            _element(out, name, vdi[name])
-        _element(out, 'size', str(vdi['size']))
-        _element(out, 'hidden', str(vdi['hidden']).lower())
+            element(out, name, vdi[name])
+        element(out, 'size', str(vdi['size']))
+        element(out, 'hidden', str(vdi['hidden']).lower())
         out.append('</vdi>\n')
     for removed in data['removed']:
         out.append('<removed>\n')
-        _element(out, 'lv', removed['lv'])
-        _element(out, 'reason', removed['reason'])
+        element(out, 'lv', removed['lv'])
+        element(out, 'reason', removed['reason'])
         out.append('</removed>\n')
-    _element(out, 'writes', str(len(data['writes'])))
+    element(out, 'writes', str(len(data['writes'])))
     out.append('</resign>\n')
 
 
-def _element(out, name, value):
-    out.append('<%s>%s</%s>\n' % (name, _escape(value), name))
+def element(out, name, value):
+    """Appends <name>value</name> to `out`. value: text."""
+    out.append('<%s>%s</%s>\n' % (name, escape(value), name))
 
 
-def _escape(value):
+def escape(value):
+    """Text as XML, native str of ASCII characters."""
     pieces = []
     high = 0
     for char in value:
