@@ -310,6 +310,22 @@ def test_a_copy_is_not(arguments, clone):
     assert relvm('resign', clone(), *arguments).status == 0
 
 
+def test_a_device_is_known_again_by_the_id_that_this_host_has_for_it(clone, tmpdir, monkeypatch, capfd):
+    """The same SR uuid once more: by its SCSI id the LUN is one that was resigned and not used since. A file has none."""
+    path = clone()
+    sr_uuid = 'ffffffff-ffff-4fff-8fff-ffffffffff00'
+    monkeypatch.setattr(host_devices, 'DEV', str(tmpdir.join('dev')))
+    monkeypatch.setattr(host_devices, 'SYS', str(tmpdir.join('sys')))
+    link = tmpdir.join('dev', 'disk', 'by-scsid', '3600').ensure(dir=1).join('sdb')
+    link.mksymlinkto(path)
+    assert cli.main(['resign', str(link), '--sr-uuid', sr_uuid]) == 0
+    before = damage.fingerprint(path)
+    assert cli.main(['resign', str(link), '--sr-uuid', sr_uuid]) == 0
+    assert '(0 writes' in capfd.readouterr()[0]
+    assert cli.main(['resign', path, '--sr-uuid', sr_uuid]) == 1
+    assert damage.fingerprint(path) == before
+
+
 @pytest.mark.parametrize('place', ['disk/by-id/scsi-' + HINT, 'disk/by-scsid/%s/sdb' % HINT, 'mapper/' + HINT])
 def test_the_id_is_known_by_the_path(place, clone, tmpdir, monkeypatch, capfd):
     """Without --scsi-id: the LUN is named by a link of udev."""

@@ -106,7 +106,7 @@ def _preview(path, options):
     device = blockdev.Device(path, False)
     try:
         data = report.preview(device, options['--sr-uuid'], _name(options, '--name-label'),
-                              _name(options, '--name-description'), scsi_id=options.get('--scsi-id', ''),
+                              _name(options, '--name-description'), scsi_id=_scsi_id(path, options),
                               keep_snapshots='--keep-snapshots' in options)
     finally:
         device.close()
@@ -123,6 +123,11 @@ def _preview(path, options):
     return REFUSED
 
 
+def _scsi_id(path, options):
+    """By it a LUN that was resigned and not used since is known again."""
+    return options.get('--scsi-id') or scsiids.the_one(path)
+
+
 def _refuse_original(path, hint, options):
     """hint: the path in its metadata under which the LUN was last used."""
     if '--force' not in options:
@@ -137,7 +142,7 @@ def _resign(path, options):
         if not placement.staged:
             _refuse_original(path, placement.group().pv_device, options)
         result = resign.resign(device, options['--sr-uuid'], _name(options, '--name-label'),
-                               _name(options, '--name-description'), scsi_id=options.get('--scsi-id', ''),
+                               _name(options, '--name-description'), scsi_id=_scsi_id(path, options),
                                keep_snapshots='--keep-snapshots' in options)
     finally:
         device.close()

@@ -2,8 +2,9 @@
 """The plugin's attach with relvmohba behind it, under a multipath map that was there before: sm's own probe would refuse that."""
 from __future__ import absolute_import, division, print_function
 
+from dom0.session import Session
 from relvm.pool import attach
-from test_attach_driver import Session, profile  # noqa: F401 (a fixture)
+from test_attach_driver import profile  # noqa: F401 (a fixture)
 from test_driver import CLONE, array, sha256  # noqa: F401 (a fixture)
 from test_fabric_driver import FabricArray
 

@@ -50,6 +50,18 @@ def test_links_of_udev(host):
     assert scsiids.of(str(host.join('dev', 'sdb'))) == [ID, 'other']
 
 
+def test_the_one_by_which_sm_names_it(host):
+    path = str(host.join('dev', 'sdb'))
+    assert scsiids.the_one(path) == ''
+    host.join('sys', 'block', 'sdb', 'device', 'wwid').write('eui.0011223344556677\n', ensure=True)
+    assert scsiids.the_one(path) == '20011223344556677'
+    directory = host.join('dev', 'disk', 'by-scsid', ID).ensure(dir=1)
+    directory.join('sdb').mksymlinkto(path)
+    assert scsiids.the_one(path) == scsiids.the_one(str(directory.join('sdb'))) == ID
+    host.join('dev', 'disk', 'by-scsid', 'other').ensure(dir=1).join('sdb').mksymlinkto(path)
+    assert scsiids.the_one(path) == ''
+
+
 def test_an_original(host):
     host.join('sys', 'block', 'sdb', 'device', 'wwid').write('naa.%s\n' % ID[1:], ensure=True)
     path = str(host.join('dev', 'sdb'))

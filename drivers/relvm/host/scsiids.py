@@ -41,6 +41,17 @@ def of(path):
     return sorted(found)
 
 
+def the_one(path):
+    """The SCSI id by which sm would name the device at `path`, '' when that is not known: of several the one below by-scsid."""
+    found = of(path)
+    if len(found) > 1:
+        real = os.path.realpath(path)
+        found = [scsi_id for scsi_id in found if real in devices.scsi_paths(scsi_id)]
+    if len(found) == 1:
+        return found[0]
+    return ''
+
+
 def _named(path):
     return lvmgroup.copied_from(path.replace(devices.DEV, '/dev', 1))
 
