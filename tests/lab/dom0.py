@@ -94,7 +94,13 @@ stream.seek(0, 2)
 sys.stdout.write("ready\n")
 sys.stdout.flush()
 while not select.select([sys.stdin], [], [], 0)[0]:
+    place = stream.tell()
     line = stream.readline().decode("latin-1")
+    if not line.endswith("\n"):
+        # not written to its end yet; Python 2 remembers that a file ended, until it is told a place
+        stream.seek(place)
+        time.sleep(0.0005)
+        continue
     found = re.search(r"\[([0-9]+)\]", line)
     if found and words in line:
         pid = int(found.group(1))
@@ -104,8 +110,6 @@ while not select.select([sys.stdin], [], [], 0)[0]:
             sys.stdout.write("killed\n")
             sys.stdout.flush()
             break
-    if not line:
-        time.sleep(0.0005)
 """
 
 

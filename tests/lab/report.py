@@ -60,7 +60,7 @@ def markdown(lab, mask, day):
     text += "\n## Points\n\n"
     text += table(["point", "verdict", "seconds", "remark"],
                   [(point["name"], point["verdict"], "%.1f" % point["seconds"], point["sentence"]) for point in lab.points])
-    if lab.selftest:
+    if lab.selftest and lab.selftest["points"]:
         text += "\n## Selftest of the host\n\n"
         text += table(["point", "verdict", "seconds", "remark"],
                       [(point["name"], "ok" if point["ok"] else "failed", point["seconds"], point["sentence"])
