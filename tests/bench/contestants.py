@@ -5,6 +5,7 @@ import compileall
 import dataclasses
 import os
 import shutil
+import subprocess
 import sys
 import typing
 import uuid
@@ -31,17 +32,23 @@ class Job:
     answer: str
 
 
-def installed(directory):
-    """A copy of the drivers as the pack installs them: byte-compiled. Its path."""
+def installed(directory, revision=None):
+    """Copies of the drivers as the pack installs them, byte-compiled: `drivers`, and `before`, those of a git revision."""
     place = os.path.join(directory, 'drivers')
     shutil.copytree(os.path.join(TOP, 'drivers'), place, ignore=shutil.ignore_patterns('__pycache__'))
     compileall.compile_dir(place, quiet=1)
-    return place
+    if revision:
+        place = os.path.join(directory, 'before')
+        os.mkdir(place)
+        archive = subprocess.run(['git', 'archive', revision + ':drivers'], cwd=TOP, stdout=subprocess.PIPE, check=True).stdout
+        subprocess.run(['tar', '-x', '-C', place], input=archive, check=True)
+        compileall.compile_dir(place, quiet=1)
 
 
 @dataclasses.dataclass
 class Contestant:
-    """title and changes are for the table; loop: it needs a block device; lvm: it needs LVM's tools; slow: it takes minutes."""
+    """title and changes are for the table; loop: it needs a block device; lvm: it needs LVM's tools; slow: it takes minutes; drivers: which
+    copy of them it runs."""
     name: str
     title: str
     changes: str
@@ -49,6 +56,7 @@ class Contestant:
     lvm: bool
     commands: typing.Callable[[Job], list]
     slow: bool = False
+    drivers: str = 'drivers'
 
 
 def _process(job):
@@ -86,3 +94,9 @@ CONTESTANTS = [
     Contestant('restore', 'pvcreate --restorefile, vgcfgrestore', 'PV, VG, LVs', True, True, _restore),
     Contestant('lvrename', 'one lvrename per LV', 'LV names', True, True, _lvrename, True),
 ]
+
+
+def before(revision):
+    """The engine of a git revision, as further contestants."""
+    return [dataclasses.replace(each, name=each.name + '-before', title='%s, of %s' % (each.title, revision), drivers='before')
+            for each in CONTESTANTS if each.name in ('engine', 'engine-file')]

@@ -54,7 +54,7 @@ def fresh(contestant, original, scratch):
             lun = stack.enter_context(medium.loop(lun))
         if contestant.lvm:
             environ = lvmtools.environment(lun, directory)
-        yield Job(lun, os.path.join(scratch, 'drivers'), directory, environ, os.path.join(directory, 'answer.json'))
+        yield Job(lun, os.path.join(scratch, contestant.drivers), directory, environ, os.path.join(directory, 'answer.json'))
 
 
 def timed(contestant, original, scratch):

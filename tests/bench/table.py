@@ -30,8 +30,8 @@ def _row(figures, contestant, size):
         counts = [_middle([run.requests.writes for run in runs]), _middle([run.requests.flushes for run in runs]),
                   amount(median([run.requests.bytes_read for run in runs])),
                   amount(median([run.requests.bytes_written for run in runs]))]
-    # the engine's process is one that an sm driver runs in: its own start and CPU time are no part of the figure
-    cpu = '' if runs[0].engine is not None else '%.0f' % (median([run.cpu for run in runs]) * 1000)
+    # the engine's process is one that an sm driver runs in: its start is no part of the figure
+    cpu = '%.0f' % (median(figures.cpu(contestant.name, size)) * 1000)
     return [size, contestant.title, contestant.changes,
             '%.1f (%.1f to %.1f)' % (median(times) * 1000, min(times) * 1000, max(times) * 1000),
             '%.1f' % (figures.fsync_wait(contestant.name, size) * 1000), cpu] + counts + \

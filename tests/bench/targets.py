@@ -58,6 +58,13 @@ class Figures:
         wait = self.fsync_wait(name, size)
         return [run.wall - wait for run in runs]
 
+    def cpu(self, name, size):
+        """[seconds] of processor time."""
+        runs = self.timed[name, size]
+        if runs[0].engine is not None:
+            return [run.engine['cpu'] for run in runs]
+        return [run.cpu for run in runs]
+
     def time(self, name, size):
         return median(self.times(name, size))
 
@@ -75,6 +82,10 @@ def judge(figures):
     found.append(_at_most('engine at %d VDI' % small, figures.time(engine, small) * 1000, 10, '%.1f ms'))
     found.append(_ratio("process at %d VDI / python3 -c 'import struct, zlib, re'" % small,
                         figures.times('process-file', small), figures.baseline, 2))
+    for name in ('engine', 'engine-file'):
+        if figures.has(name + '-before', large):
+            found.append(_ratio('CPU of %s at %d VDIs / before' % (name, large), figures.cpu(name, large),
+                                figures.cpu(name + '-before', large), 0.5))
     answers = {size: figures.timed[engine, size][0].engine for size in sizes}
     found.append(_at_most('LUN writes at %d VDI' % small, sum(answers[small]['writes'].values()), 12, '%d'))
     found.append(_constant('LUN writes of the LVM part', [answers[size]['in_lvm'] for size in sizes]))

@@ -3,33 +3,18 @@
 from __future__ import absolute_import, division, print_function
 
 import os
-import re
 import subprocess
 import threading
 import time
 
 from dom0 import pools
 from lvhd import image, reader, shapes
-from storm import watch
+from storm import figures, watch
 
 SUCCESS = ("Error reporting error, unknown key The SR has been successfully resigned. "
            "Use the lvmoiscsi type to attach it")
 ORIGINAL = "360000000000000000e00000000010001"
 IQN = "iqn.2020-01.test:original"
-_TIME = re.compile(r"(device there|lock taken|switch 1|lock released|attach returned) after ([0-9.]+) s")
-
-
-class Storm(object):
-    """The figures of one storm; times are seconds.
-
-    clones; succeeded; errors [text]; total; held [per clone]; piece (the longest in one); waited (an LVM command, longest);
-    visible [per clone]; early (how many were resigned before sm's attach returned); left [what is left on the host]; commands
-    """
-
-    def __init__(self, clones):
-        self.clones = clones
-        self.succeeded = self.early = self.total = self.piece = self.waited = self.commands = 0
-        self.errors, self.held, self.visible, self.left = [], [], [], []
 
 
 def scsi_id_of(number):
@@ -37,8 +22,8 @@ def scsi_id_of(number):
 
 
 def storm(directory, count, profile, multipath=False, sleep=1.0, vdis=1):
-    """A Storm of `count` clones of an SR of `vdis` VDIs. sleep: what sm's sleeps are multiplied with."""
-    result = Storm(count)
+    """The figures.Storm of `count` clones of an SR of `vdis` VDIs. sleep: what sm's sleeps are multiplied with."""
+    result = figures.Storm(count)
     original = os.path.join(directory, "original.img")
     sr = shapes.sized(vdis)
     sr.device = "/dev/disk/by-scsid/%s/sda" % ORIGINAL
@@ -61,9 +46,9 @@ def storm(directory, count, profile, multipath=False, sleep=1.0, vdis=1):
         xapi.sr_introduce("lvmoiscsi", sr.uuid)
         xapi.pbd_plug(xapi.pbd_create(sr.uuid, world.device_config(IQN, ORIGINAL)))
         before = world.sessions(), world.refcounts(), world.mappings()
-        visible = watch.Visible(world, images)
+        visible = watch.Visible(images, lambda scsi_id: world.path("/dev/disk/by-scsid/" + scsi_id))
         waiting = watch.Waiting(world.path("/var/lock/lvm/V_VG_XenStorage-" + sr.uuid))
-        commands = watch.Commands(world, "VG_XenStorage-" + sr.uuid)
+        commands = watch.Commands(lambda: world.run("lvs", "--noheadings", "-o", "lv_name", "VG_XenStorage-" + sr.uuid)[::2])
         for watcher in (visible, waiting, commands):
             watcher.start()
         _resign_all(result, world, xapi, count)
@@ -99,20 +84,5 @@ def _resign_all(result, world, xapi, count):
 
 
 def _collect(result, world, visible, waiting, commands):
-    log = world.log()
-    for scsi_id in map(scsi_id_of, range(result.clones)):
-        lines = [line for line in log.splitlines() if "relvmoiscsi: %s: " % scsi_id in line and "attach returned after" in line]
-        if not lines:
-            continue
-        seen = [(what, float(when)) for what, when in _TIME.findall(lines[-1])]
-        names = [what for what, _ in seen]
-        result.early += "switch 1" in names[:names.index("attach returned")]
-        taken = [when for what, when in seen if what == "lock taken"]
-        released = [when for what, when in seen if what == "lock released"]
-        pieces = [end - begin for begin, end in zip(taken, released)]
-        result.held.append(sum(pieces))
-        result.piece = max([result.piece] + pieces)
-    result.visible = sorted(visible.seconds.values())
-    result.waited = max(waiting.waits or [0])
-    result.commands = commands.count
-    result.left.extend("an LVM command on the original failed: %s" % (failure,) for failure in commands.failed[:1])
+    result.read_log(world.log(), map(scsi_id_of, range(result.clones)))
+    result.watched(visible, waiting, commands)

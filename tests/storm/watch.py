@@ -33,10 +33,10 @@ class Watcher(threading.Thread):
 class Visible(Watcher):
     """seconds: {SCSI id: for how long its device was there with the old identity}, of those that had both a beginning and an end."""
 
-    def __init__(self, world, images):
-        """images: {SCSI id: path}."""
+    def __init__(self, images, device):
+        """images: {SCSI id: path of what the array has}; device: function from a SCSI id to the path at which the host has it."""
         Watcher.__init__(self)
-        self._directory = world.path("/dev/disk/by-scsid")
+        self._device = device
         self._files = dict((scsi_id, open(path, "rb")) for scsi_id, path in images.items())
         self._old = dict((scsi_id, self._label(scsi_id)) for scsi_id in images)
         self._since = {}
@@ -51,7 +51,7 @@ class Visible(Watcher):
             if scsi_id in self.seconds:
                 continue
             if scsi_id not in self._since:
-                if os.path.exists(os.path.join(self._directory, scsi_id)):
+                if os.path.exists(self._device(scsi_id)):
                     self._since[scsi_id] = now
             elif self._label(scsi_id) != self._old[scsi_id]:
                 self.seconds[scsi_id] = now - self._since[scsi_id]
@@ -81,19 +81,19 @@ class Waiting(Watcher):
 
 
 class Commands(Watcher):
-    """Runs LVM commands on the original one after the other. failed: [(status, stderr)]; longest: seconds; count."""
+    """Runs an LVM command on the original again and again. failed: [(status, stderr)]; longest: seconds; count."""
 
-    def __init__(self, world, vg_name):
+    def __init__(self, command):
+        """command: a function that runs it: (status, stderr)."""
         Watcher.__init__(self)
-        self._world = world
-        self._vg_name = vg_name
+        self._command = command
         self.failed = []
         self.longest = 0
         self.count = 0
 
     def look(self):
         begin = time.time()
-        status, _, error = self._world.run("lvs", "--noheadings", "-o", "lv_name", self._vg_name)
+        status, error = self._command()
         self.longest = max(self.longest, time.time() - begin)
         self.count += 1
         if status:
