@@ -30,9 +30,9 @@ lint:
 guest-test:
 	$(PYTHON) mk/test --guest
 
-## guest-sm    a real sm in that guest: make guest-sm SM_TREE=... [VHD_UTIL=...] [GUEST_CLONES=50]
+## guest-sm    a real sm in that guest: make guest-sm SM_TREE=... [VHD_UTIL=...] [QCOW2_HELPER=...] [GUEST_CLONES=50]
 guest-sm:
-	SM_TREE=$(SM_TREE) VHD_UTIL=$(VHD_UTIL) GUEST_CLONES=$(GUEST_CLONES) $(PYTHON) mk/test --run -m pytest -q tests/guest/test_real_sm.py
+	SM_TREE=$(SM_TREE) VHD_UTIL=$(VHD_UTIL) QCOW2_HELPER=$(QCOW2_HELPER) GUEST_CLONES=$(GUEST_CLONES) $(PYTHON) mk/test --run -m pytest -q tests/guest/test_real_sm.py
 
 ## test-sm     the driver's tests against a checkout of sm: make test-sm SM_TREE=...
 test-sm:

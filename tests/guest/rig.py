@@ -26,6 +26,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import subprocess
@@ -80,6 +81,7 @@ class Outcome:
     results: pathlib.Path
     console: str
     seconds: float
+    cpu_seconds: float  # of QEMU: what it would take alone on one processor that is never idle
 
     def __str__(self):
         tail = "\n".join(self.console.splitlines()[-40:])
@@ -98,12 +100,18 @@ def dom0_ship():
     return ship
 
 
-def real_sm_ship(tree, python, vhd_util=None):
+def real_sm_ship(tree, python, vhd_util=None, qcow2_helper=None):
     """What makes sm in that dom0 a real one: the checkout, the interpreter for it (at its own path) without what sm never imports, and
-    a real vhd-util."""
+    a real vhd-util and qcow2_helper, the latter with the libraries it needs."""
     ship = {"/opt/relvmoiscsi/sm": pathlib.Path(tree)}
     if vhd_util:
         ship["/opt/relvmoiscsi/vhd-util"] = pathlib.Path(vhd_util)
+    if qcow2_helper:
+        ship["/opt/xensource/libexec/qcow2_helper"] = pathlib.Path(qcow2_helper)
+        needed = re.findall(r"=> (/\S+)", subprocess.check_output(["ldd", qcow2_helper], text=True))
+        for library in map(pathlib.Path, needed):
+            if not library.name.startswith("libc."):
+                ship[str(library.parent.resolve() / library.name)] = library.resolve()
     python = pathlib.Path(python)
     if python.is_relative_to("/usr"):
         return ship
@@ -162,6 +170,7 @@ class _Guest:
         reports.start()
         try:
             console = self._read_console(qemu.stdout)
+            cpu_seconds = _cpu_seconds(qemu.pid)
             qemu.wait()
         finally:
             watchdog.cancel()
@@ -172,7 +181,9 @@ class _Guest:
         if self.failure:
             raise self.failure
         status = self._collect() if self.ending == "finished" else None
-        return Outcome(self.ending, status, self.reports, self.results, console, seconds)
+        if self.console_to:
+            self.console_to.write(f"guest {self.ending} after {seconds:.0f} s, {cpu_seconds:.0f} s of processor time\n")
+        return Outcome(self.ending, status, self.reports, self.results, console, seconds, cpu_seconds)
 
     def _command(self, report_writer):
         disks = [
@@ -185,7 +196,7 @@ class _Guest:
         command = [
             # QEMU must not outlive a test run that is killed.
             "setpriv", "--pdeathsig", "KILL",
-            "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-smp", "2", "-m", str(self.job.memory),
+            "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-smp", os.environ.get("GUEST_CPUS", "2"), "-m", str(self.job.memory),
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-kernel", self.built.kernel, "-initrd", self.built.initramfs,
             "-append", "console=ttyS0 quiet loglevel=4 panic=-1 net.ifnames=0 mitigations=off random.trust_cpu=on",
@@ -250,6 +261,12 @@ class _Guest:
             # A panic, or a guest that cut its own power.
             self.ending = "power cut"
             return None
+
+
+def _cpu_seconds(pid):
+    """Processor time, user's and system's, of a process that may have ended but has not been waited for."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _as_shipped(entry):

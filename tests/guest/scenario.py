@@ -32,9 +32,11 @@ class Scenario:
         self.job = dict(job, ship={"/rig/scenarios": SCENARIOS, **(ship or {})})
 
     def checks(self):
-        """Names of the test functions, read from the source: it can be imported in the guest only."""
+        """Names of the test functions, its own and imported ones, read from the source: it can be imported in the guest only."""
         tree = ast.parse(self.path.read_text())
-        return [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
+        names = [alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+        names += [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+        return [name for name in names if name.startswith("test_")]
 
     def run(self, results, on_report=None, **job):
         """Boots once and runs every check; skips when no guest can be had, saying why. on_report: as rig.run's."""

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-only
-"""A real sm in the guest: SM_TREE is a checkout of it, VHD_UTIL a real vhd-util (otherwise the double of it); `make guest-sm`."""
+"""A real sm in the guest: SM_TREE is a checkout of it, VHD_UTIL a real vhd-util (otherwise the double of it), QCOW2_HELPER a real
+qcow2_helper, which a sm that makes QCOW2 images needs; `make guest-sm`."""
 
 import os
 import pathlib
@@ -16,10 +17,11 @@ from recovery import interpreters  # noqa: E402
 from scenario import Scenario  # noqa: E402
 
 TREE = os.environ.get("SM_TREE", "")
-STORY, BUSY = "realsm", "busy"
+STORY, QCOW2, BUSY = "realsm", "realqcow2", "busy"
 TESTS = HERE.parent
 # GUEST_CLONES=50, say: clones at random moments of a busy SR as well
 CLONES = os.environ.get("GUEST_CLONES", "")
+HELPER = os.environ.get("QCOW2_HELPER", "")
 
 
 def job(name):
@@ -28,7 +30,7 @@ def job(name):
     if name == BUSY:
         # sm sleeps for five seconds at each login of that many clones
         environment.update(GUEST_CLONES=CLONES, GUEST_SEED=os.environ.get("GUEST_SEED", "1"), GUEST_SLEEP="0.4")
-    ship = {**rig.dom0_ship(), **rig.real_sm_ship(TREE, python, os.environ.get("VHD_UTIL")),
+    ship = {**rig.dom0_ship(), **rig.real_sm_ship(TREE, python, os.environ.get("VHD_UTIL"), HELPER),
             "/opt/relvmoiscsi/tests/recovery": TESTS / "recovery"}
     return {"ship": ship, "environment": environment, "timeout": 7200, "memory": 3072}
 
@@ -43,7 +45,8 @@ def answers(tmp_path_factory):
 
     def get(name):
         if name not in known:
-            place = pathlib.Path(os.environ["GUEST_RESULTS"]) if os.environ.get("GUEST_RESULTS") else tmp_path_factory.mktemp(name)
+            kept = os.environ.get("GUEST_RESULTS")
+            place = pathlib.Path(kept, name) if kept else tmp_path_factory.mktemp(name)
             known[name] = Scenario(name, **job(name)).run(place, on_report=lambda report: print(report, flush=True))
         return known[name]
 
@@ -53,6 +56,14 @@ def answers(tmp_path_factory):
 @pytest.mark.parametrize("check", Scenario(STORY).checks())
 def test_in_guest(answers, check):
     answers(STORY).assert_passed(check)
+
+
+@pytest.mark.skipif(not HELPER, reason="QCOW2_HELPER=<a real qcow2_helper> is missing")
+@pytest.mark.parametrize("check", Scenario(QCOW2).checks())
+def test_qcow2(answers, check):
+    if native.generation_of(TREE)[0] not in "WY":
+        pytest.skip("this sm makes no QCOW2 images")
+    answers(QCOW2).assert_passed(check)
 
 
 @pytest.mark.skipif(not CLONES, reason="GUEST_CLONES says how many clones of a busy SR")

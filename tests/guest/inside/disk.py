@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-only
-"""What a VM does with its disk: writes to and reads from the VHD in an activated LV.
+"""What a VM does with its disk: writes to and reads from the VHD in an activated LV, writes to a QCOW2 image.
 
 The writer is independent of the engine and of the test suite's reader; it does what tapdisk does for one write: a block at the end of
 the data, its bitmap, the entry in the block table.
@@ -7,9 +7,11 @@ the data, its bitmap, the entry in the block table.
 
 import os
 import struct
+import tempfile
 
 from dom0.bin.vhd_util import BLOCK, SECTOR, UNUSED, Vhd
 from inside import devices
+from inside.command import run
 from lvhd import reader
 
 BITMAP_SECTORS = 1
@@ -35,6 +37,14 @@ def write(path, data, sector):
         vhd.write(vhd.header.table_offset + 4 * block, struct.pack(">I", entry))
     finally:
         vhd.close()
+
+
+def write_qcow2(path, data, sector):
+    """As write() for a QCOW2 image, by qemu-io; the images behind it must be active as well."""
+    with tempfile.NamedTemporaryFile() as source:
+        source.write(data)
+        source.flush()
+        run("qemu-io", "-f", "qcow2", "-c", f"write -s {source.name} {sector * SECTOR} {len(data)}", path)
 
 
 class LogicalVolume:

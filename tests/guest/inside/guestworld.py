@@ -12,15 +12,18 @@ import shutil
 import socket
 import threading
 import time
+import xmlrpc.client
 
 from dom0 import native
 from dom0 import profile as profiles
 from dom0.world import DRIVER_DIRECTORY, INVENTORY, SCRIPT, World, lock_lines
+from dom0.xapi import XapiError
 from inside import devices, initiator, lvmconf, target
 from inside.command import attempt
 from inside.target import DEFAULT_PORTAL
 
 PRODUCT = "/opt/relvmoiscsi"
+PLUGIN = "/etc/xapi.d/plugins/relvmoiscsi"
 RUN_DIRECTORY = pathlib.Path("/var/run/relvmoiscsi")
 LOCK_DIRECTORIES = ("/run/lock/lvm", "/run/lock/sm", "/run/relvmoiscsi")
 
@@ -38,6 +41,12 @@ esac
 """
 
 REAL_VHD_UTIL = "/opt/relvmoiscsi/vhd-util"
+QCOW2_HELPER = "/opt/xensource/libexec/qcow2_helper"
+# XCP-ng's qemu-img says how much it committed, as its progress meter does
+COMMIT = """#!/bin/sh
+{real} "$@" || exit $?
+[ "$1" != commit ] || echo "(65536/65536)"
+"""
 LVM_COMMANDS = ("lvcreate", "lvchange", "lvremove", "lvrename", "lvresize", "lvs", "vgs", "vgchange", "vgcreate", "vgremove")
 # Options that 6.5's LVM was patched to have
 OLD_LVM = """#!/bin/sh
@@ -115,6 +124,9 @@ class GuestWorld(World):
         if os.path.exists(REAL_VHD_UTIL):
             for name in ("/usr/bin/vhd-util", "/usr/sbin/vhd-util"):
                 _script(name, f'#!/bin/sh\nexec {REAL_VHD_UTIL} "$@"\n')
+        if os.path.exists(QCOW2_HELPER):
+            os.rename("/usr/bin/qemu-img", "/usr/bin/qemu-img.real")
+            _script("/usr/bin/qemu-img", COMMIT.format(real="/usr/bin/qemu-img.real"))
         if not shutil.which("systemctl"):
             _script("/usr/bin/systemctl", "#!/bin/sh\n")
         if self.generation == "C":
@@ -126,12 +138,16 @@ class GuestWorld(World):
             _script(real, OLD_ISCSIADM.format(real=real + ".new"))
 
     def install_driver(self):
-        """The driver and its package as real files in sm's directory, as the pack installs them."""
+        """The drivers, their package and the plugin as real files, as the pack installs them."""
         place = pathlib.Path(DRIVER_DIRECTORY)
         shutil.copytree(PRODUCT + "/drivers/relvm", place / "relvm", dirs_exist_ok=True)
-        shutil.copy(PRODUCT + "/drivers/RELVMoISCSISR.py", place)
-        (place / "RELVMoISCSISR.py").chmod(0o755)
-        (place / "RELVMoISCSISR").symlink_to("RELVMoISCSISR.py")
+        for name in ("RELVMoISCSISR", "RELVMoHBASR"):
+            shutil.copy(f"{PRODUCT}/drivers/{name}.py", place)
+            (place / (name + ".py")).chmod(0o755)
+            (place / name).symlink_to(name + ".py")
+        os.makedirs(os.path.dirname(PLUGIN), exist_ok=True)
+        shutil.copy(PRODUCT + "/plugins/relvmoiscsi", PLUGIN)
+        shutil.copy("/rig/inside/XenAPIPlugin.py", native.LIBRARY)
 
     def _listen(self, path):
         """Receives what is sent to syslog: SMlog, in the order in which it comes."""
@@ -164,6 +180,17 @@ class GuestWorld(World):
         if self.generation in ("C", "D", "E"):
             environment["DOM0_KERNEL"] = "3.10.0+10"
         return [self.sm_python, self.follow(script)], environment
+
+    def plugin(self, toolstack, function, **arguments):
+        """xe host-call-plugin plugin=relvmoiscsi on this host; its answer. Raises XapiError."""
+        command, environment = self.driver_command(PLUGIN)
+        call = xmlrpc.client.dumps((toolstack.new_session(None), arguments), function)
+        done = attempt(*command, call, env=environment)
+        assert done.returncode == 0, done.stderr
+        answer = xmlrpc.client.loads(done.stdout)[0][0]
+        if answer["Status"] == "Failure":
+            raise XapiError(*answer["ErrorDescription"])
+        return answer["Value"]
 
     def path(self, name):
         return name

@@ -10,7 +10,7 @@ from inside.command import attempt, wait_until
 from inside.lvmconf import MASTER
 
 MIB = 1 << 20
-RESIGNED = "Error reporting error, unknown key The SR has been successfully resigned. Use the lvmoiscsi type to attach it"
+RESIGNED = "Error reporting error, unknown key The SR has been successfully resigned. Use the %s type to attach it"
 
 
 def vg_name(sr_uuid):
@@ -26,28 +26,28 @@ def _environment():
     return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
 
-def resign(xapi, config, label="clone", description="", **options):
-    """sr-create type=relvmoiscsi; the XapiError it always ends in."""
+def resign(xapi, config, label="clone", description="", kind="relvmoiscsi", **options):
+    """sr-create type=relvmoiscsi (or `kind`); the XapiError it always ends in."""
     try:
-        xapi.sr_create("relvmoiscsi", config, label, description, **options)
+        xapi.sr_create(kind, config, label, description, **options)
     except XapiError as error:
         return error
-    raise AssertionError("sr-create type=relvmoiscsi returned")
+    raise AssertionError(f"sr-create type={kind} returned")
 
 
-def says_resigned(error):
-    """True when an XapiError is the one that means success, with nothing on stderr."""
-    return error.code == "SR_BACKEND_FAILURE_1" and error.params == ["", RESIGNED, ""]
+def says_resigned(error, kind="lvmoiscsi"):
+    """True when an XapiError is the one that means success, with nothing on stderr; kind: the type it names."""
+    return error.code == "SR_BACKEND_FAILURE_1" and error.params == ["", RESIGNED % kind, ""]
 
 
-def probe(xapi, config):
-    """The SR uuids that sr-probe type=lvmoiscsi shows."""
-    return re.findall(r"<UUID>\s*(\S+)\s*</UUID>", xapi.sr_probe("lvmoiscsi", config))
+def probe(xapi, config, kind="lvmoiscsi"):
+    """The SR uuids that sr-probe type=lvmoiscsi (or `kind`) shows."""
+    return re.findall(r"<UUID>\s*(\S+)\s*</UUID>", xapi.sr_probe(kind, config))
 
 
-def attach(xapi, uuid, config, label="clone"):
+def attach(xapi, uuid, config, label="clone", kind="lvmoiscsi"):
     """sr-introduce, pbd-create, pbd-plug, sr-scan; the PBD's reference."""
-    xapi.sr_introduce("lvmoiscsi", uuid, name_label=label)
+    xapi.sr_introduce(kind, uuid, name_label=label)
     pbd = xapi.pbd_create(uuid, config)
     xapi.pbd_plug(pbd)
     xapi.sr_scan(uuid)

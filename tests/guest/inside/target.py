@@ -24,7 +24,7 @@ FABRIC = CONFIG / "target/iscsi"
 DEFAULT_PORTAL = "127.0.0.1:3260"
 
 
-def _write(path, text):
+def write(path, text):
     """One write of one value: configfs takes each write as a whole, and tells what it thinks of it in the write's errno."""
     descriptor = os.open(path, os.O_WRONLY)
     try:
@@ -53,13 +53,13 @@ class Volume:
         self.place = (BLOCKS if block else FILES) / name
         self.place.mkdir(parents=True)
         control = f"udev_path={self.path}" if block else f"fd_dev_name={self.path},fd_dev_size={length},fd_buffered_io=1"
-        _write(self.place / "control", control)
-        _write(self.place / "wwn/vpd_unit_serial", self.serial)
-        _write(self.place / "enable", 1)
+        write(self.place / "control", control)
+        write(self.place / "wwn/vpd_unit_serial", self.serial)
+        write(self.place / "enable", 1)
         if block:
             return
         # A volatile write cache that the initiator has to flush.
-        _write(self.place / "attrib/emulate_write_cache", 1)
+        write(self.place / "attrib/emulate_write_cache", 1)
 
     @property
     def scsi_id(self):
@@ -89,10 +89,10 @@ class Target:
             ("cache_dynamic_acls", 1),
             ("authentication", 0),
         ):
-            _write(self.group / "attrib" / name, value)
+            write(self.group / "attrib" / name, value)
         for portal in portals:
             self.add_portal(portal)
-        _write(self.group / "enable", 1)
+        write(self.group / "enable", 1)
 
     def add_portal(self, portal):
         """`portal` is "address:port"."""
@@ -118,16 +118,16 @@ class Target:
 
     def chap(self, user, secret, outgoing=None):
         """Demands CHAP of initiators; `outgoing` = (user, secret) with which the target proves itself in turn."""
-        _write(self.group / "auth/userid", user)
-        _write(self.group / "auth/password", secret)
+        write(self.group / "auth/userid", user)
+        write(self.group / "auth/password", secret)
         if outgoing:
-            _write(self.group / "auth/userid_mutual", outgoing[0])
-            _write(self.group / "auth/password_mutual", outgoing[1])
-        _write(self.group / "attrib/authentication", 1)
+            write(self.group / "auth/userid_mutual", outgoing[0])
+            write(self.group / "auth/password_mutual", outgoing[1])
+        write(self.group / "attrib/authentication", 1)
 
     def remove(self):
         """Ends all sessions and takes the target from the array."""
-        _write(self.group / "enable", 0)
+        write(self.group / "enable", 0)
         for lun in (self.group / "lun").iterdir():
             self.hide(int(lun.name[len("lun_") :]))
         for portal in (self.group / "np").iterdir():
@@ -138,14 +138,14 @@ class Target:
 
 def demand_discovery_chap(user, secret):
     """Demands CHAP of whoever asks any portal for its targets."""
-    _write(FABRIC / "discovery_auth/userid", user)
-    _write(FABRIC / "discovery_auth/password", secret)
-    _write(FABRIC / "discovery_auth/enforce_discovery_auth", 1)
+    write(FABRIC / "discovery_auth/userid", user)
+    write(FABRIC / "discovery_auth/password", secret)
+    write(FABRIC / "discovery_auth/enforce_discovery_auth", 1)
 
 
 def allow_discovery():
     """Ends demand_discovery_chap."""
-    _write(FABRIC / "discovery_auth/enforce_discovery_auth", 0)
+    write(FABRIC / "discovery_auth/enforce_discovery_auth", 0)
 
 
 def start():

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """In the guest: a real sm makes an SR, the driver resigns a clone of it beside the attached original, and sm goes on with the result.
 
-It attaches it, scans it, takes a snapshot in it, deletes that, collects the garbage and detaches it; sleeps are sm's own.
+It attaches it, scans it, takes a snapshot in it, deletes that, collects the garbage and detaches it; sleeps are sm's own. The selftest is
+the last step.
 """
 
+import json
 import os
 import re
+import time
 
 import pytest
 from dom0.xapi import XapiError
 from inside import disk, pool
-from inside.command import attempt
+from inside.command import attempt, run
 from inside.reporting import record
 from inside.target import Target, Volume
 from lvhd import reader
@@ -23,15 +26,6 @@ PLACES = (0, 4096, 12288)
 VHD = {"type": "vhd"}
 
 
-def write(vg, vdi, seed):
-    """A VM's writes into a disk that is not attached."""
-    name = f"{vg}/VHD-{vdi}"
-    assert pool.lvm("lvchange", "-ay", name).returncode == 0
-    for sector in PLACES:
-        disk.write("/dev/" + name, pattern(seed, sector), sector)
-    assert pool.lvm("lvchange", "-an", name).returncode == 0
-
-
 def contents(path, uuid):
     """What a VM reads at the PLACES of a disk, from the array's side."""
     return [reader.virtual_read(path, uuid, sector, 8) for sector in PLACES]
@@ -40,6 +34,8 @@ def contents(path, uuid):
 class Story:
     """Everything, in order; a step that fails ends it, and `trouble` says how."""
 
+    prefix = "VHD-"
+    sm_config = VHD
     def __init__(self, world, toolstack):
         self.world = world
         self.toolstack = toolstack
@@ -47,14 +43,30 @@ class Story:
         self.done = []
         # 6.5's LVM was patched to take the names of 6.5's journals, which are longer than those that any other LVM takes
         self.snapshots = getattr(world, "generation", "") != "C"
-        steps = (self.make, self.resign, self.adopt, self.snapshot, self.collect, self.detach)
+        steps = (self.make, self.resign, self.adopt, self.snapshot, self.collect, self.detach, self.selftest)
         try:
-            for step in steps if self.snapshots else (self.make, self.resign, self.adopt, self.detach):
+            for step in steps if self.snapshots else (self.make, self.resign, self.adopt, self.detach, self.selftest):
+                begun = time.monotonic()
                 step()
                 self.done.append(step.__name__)
+                record("step", [step.__name__, round(time.monotonic() - begun, 1)])
         except (XapiError, AssertionError, reader.BadImage) as error:
             run = toolstack.runs[-1]
             self.trouble = f"{step.__name__}: {error}\n{run.command}: {run.stdout[-600:]}{run.stderr[-1500:]}\n{world.log()[-3000:]}"
+
+    def write(self, lun, sr, vdi, seed):
+        """A VM's writes into a disk that is not attached."""
+        vg = pool.vg_name(sr)
+        with reader.Lun(lun.path) as opened:
+            names = [volume.name for volume in opened.chain(vdi)]
+        for name in reversed(names):
+            assert pool.lvm("lvchange", "-ay", f"{vg}/{name}").returncode == 0
+        for sector in PLACES:
+            self.write_sectors(f"/dev/{vg}/{names[0]}", pattern(seed, sector), sector)
+        for name in names:
+            assert pool.lvm("lvchange", "-an", f"{vg}/{name}").returncode == 0
+
+    write_sectors = staticmethod(disk.write)
 
     def make(self):
         toolstack, world = self.toolstack, self.world
@@ -62,13 +74,14 @@ class Story:
         target = Target(ORIGINAL)
         target.show(self.original)
         self.sr = toolstack.sr_create("lvmoiscsi", world.device_config(ORIGINAL, self.original.scsi_id), name_label="original")
-        self.vdis = [toolstack.vdi_create(self.sr, 8 * pool.MIB, name_label=name, sm_config=VHD) for name in ("one", "two")]
-        vg = pool.vg_name(self.sr)
-        write(vg, self.vdis[0], "first")
+        self.vdis = [toolstack.vdi_create(self.sr, 8 * pool.MIB, name_label=name, sm_config=self.sm_config) for name in ("one", "two")]
+        os.sync()
+        self.write(self.original, self.sr, self.vdis[0], "first")
         if self.snapshots:
             toolstack.vdi_snapshot(self.vdis[0])
-        write(vg, self.vdis[0], "second")
-        write(vg, self.vdis[1], "other")
+        os.sync()
+        self.write(self.original, self.sr, self.vdis[0], "second")
+        self.write(self.original, self.sr, self.vdis[1], "other")
         toolstack.sr_scan(self.sr)
         os.sync()
 
@@ -98,7 +111,8 @@ class Story:
     def snapshot(self):
         toolstack = self.toolstack
         self.taken = toolstack.vdi_snapshot(self.new["one"])
-        write(pool.vg_name(self.new_sr), self.new["one"], "third")
+        os.sync()
+        self.write(self.clone, self.new_sr, self.new["one"], "third")
         self.in_snapshot = contents(self.clone.path, self.taken)
         toolstack.vdi_delete(self.taken)
         toolstack.sr_scan(self.new_sr)
@@ -113,12 +127,26 @@ class Story:
 
     def detach(self):
         # the original is in use meanwhile
-        write(pool.vg_name(self.sr), self.vdis[1], "meanwhile")
+        self.write(self.original, self.sr, self.vdis[1], "meanwhile")
         self.toolstack.pbd_unplug(self.pbd)
         self.left_after_detach = self.world.left_over(self.clone.scsi_id, CLONE)
         self.toolstack.sr_scan(self.sr)
         self.originals = sorted(found["name_label"] for found in self.toolstack.vdis(self.sr).values() if found["managed"])
         self.read_original = [contents(self.original.path, uuid) for uuid in self.vdis]
+
+    def selftest(self):
+        before = state_of_host()
+        self.verdict = json.loads(self.world.plugin(self.toolstack, "selftest"))
+        record("selftest", self.verdict)
+        self.changed = sorted(before ^ state_of_host())
+
+
+def state_of_host():
+    """What a selftest must leave as it is: LVM's and device-mapper's view, loop devices, files that are kept: a set of lines."""
+    commands = (["vgs", "--noheadings", "-o", "vg_name,vg_uuid,vg_seqno"], ["dmsetup", "table"], ["losetup", "-a"],
+                ["find", "/etc", "/var", "/run/lock/lvm", "-type", "f", "-printf", "%p %s %m %T@\\n"],
+                ["find", "/etc", "/var", "-type", "d"])
+    return {line.strip() for command in commands for line in run(*command).splitlines()}
 
 
 @pytest.fixture(scope="module")
@@ -174,8 +202,8 @@ def test_sm_takes_and_deletes_a_snapshot_in_it(story):
 def test_sm_collects_its_garbage(story):
     taken(story)
     reached(story, "collect")
-    assert story.chain == ["VHD-" + story.new["one"]], story.said
-    assert story.volumes == sorted(["MGT"] + ["VHD-" + uuid for uuid in story.new.values()])
+    assert story.chain == [story.prefix + story.new["one"]], story.said
+    assert story.volumes == sorted(["MGT"] + [story.prefix + uuid for uuid in story.new.values()])
     assert story.read_afterwards == expected("third")
 
 
@@ -188,3 +216,10 @@ def test_the_original_goes_on(story):
     reached(story, "detach")
     assert story.originals == ["one"] * story.snapshots + ["one", "two"]
     assert story.read_original == [expected("second"), expected("meanwhile")]
+
+
+def test_the_selftest_passes_and_leaves_nothing(story):
+    reached(story, "selftest")
+    assert story.verdict["failures"] == []
+    assert story.verdict["ok"]
+    assert story.changed == []
