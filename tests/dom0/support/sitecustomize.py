@@ -16,7 +16,7 @@ def sleep(seconds):
     than those that sm's sleeps were made for."""
     _sleep(seconds * _factor)
     if "DOM0_SETTLE" in os.environ:
-        os.spawnlp(os.P_WAIT, "udevadm", "udevadm", "settle", "--timeout=60")
+        os.spawnlp(os.P_WAIT, "udevadm", "udevadm", "settle", "--timeout=300")
 
 
 time.sleep = sleep

@@ -29,7 +29,7 @@ def run(*argv, **options):
     return done.stdout
 
 
-def wait_until(condition, what, seconds=60):
+def wait_until(condition, what, seconds=300):
     """The first true answer of condition(). Raises TimeoutError naming `what` when none came; the bound is for hangs only."""
     deadline = time.monotonic() + seconds
     while True:

@@ -15,6 +15,9 @@ def start(name=INITIATOR_NAME):
     os.makedirs("/run/lock/iscsi", exist_ok=True)
     with open("/etc/iscsi/initiatorname.iscsi", "w") as config:
         config.write(f"InitiatorName={name}\n")
+    with open("/etc/iscsi/iscsid.conf", "a") as config:
+        # an emulated host on a busy machine may not answer for longer than a ping may take
+        config.write("node.conn[0].timeo.noop_out_interval = 0\nnode.conn[0].timeo.noop_out_timeout = 0\n")
     # In a session of its own: when told to end, it ends its whole process group.
     daemon = subprocess.Popen(["iscsid", "-f"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     # 21 is "no objects found": the daemon is there and has no session.
@@ -71,4 +74,4 @@ def sessions():
 
 
 def settle():
-    run("udevadm", "settle", "--timeout=60")
+    run("udevadm", "settle", "--timeout=300")

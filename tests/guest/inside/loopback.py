@@ -28,8 +28,7 @@ def show(volume, paths=1, hidden=False):
     """Presents a Volume to this host over that many HBAs. hidden: the host has not looked yet, so it has no device."""
     for _ in range(paths):
         number = next(_numbers)
-        adapter = FABRIC / f"naa.5001405{number:09x}"
-        group = adapter / "tpgt_1"
+        group = FABRIC / f"naa.5001405{number:09x}" / "tpgt_1"
         group.mkdir(parents=True)
         write(group / "nexus", f"naa.5001406{number:09x}")
         lun = group / "lun/lun_0"
@@ -39,6 +38,14 @@ def show(volume, paths=1, hidden=False):
     wait_until(lambda: len(devices.paths_of(volume.scsi_id)) >= paths, f"{paths} paths of {volume.name}")
     if hidden:
         forget(volume.scsi_id)
+
+
+def withdraw(volume):
+    """The array does not present the Volume to this host any more."""
+    for link in FABRIC.glob(f"naa.*/tpgt_1/lun/lun_0/{volume.name}"):
+        link.unlink()
+        for place in (link.parents[0], link.parents[2], link.parents[3]):
+            place.rmdir()
 
 
 def forget(scsi_id):

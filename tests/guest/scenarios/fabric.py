@@ -30,6 +30,8 @@ class Host:
         self.volume = Volume(name, path)
         self.scsi_id = self.volume.scsi_id
         loopback.show(self.volume, paths)
+        if paths > 1:
+            multipath.wait_for_map(self.scsi_id, paths)
         with reader.Lun(path) as lun:
             self.vg = lun.vg_name
         self.sr = self.vg[len("VG_XenStorage-"):]
@@ -186,6 +188,7 @@ def test_a_refused_clone_leaves_no_device(single, plain, change, says):
     assert single.world.left_over(volume.scsi_id) == []
     assert clones.same(before, volume.path)
     assert single.problems() == []
+    loopback.withdraw(volume)
 
 
 def test_another_duplicate_that_comes_up_goes_again(single, plain):
@@ -196,6 +199,7 @@ def test_another_duplicate_that_comes_up_goes_again(single, plain):
     assert devices.paths_of(other.scsi_id) == []
     assert clones.same(single.pristine, other.path)
     assert f"{other.scsi_id} came up with the LUN {wanted.scsi_id}" in single.world.log()
+    loopback.withdraw(other)
 
 
 def mapped_onto(host, volume, device):
@@ -280,6 +284,7 @@ def test_a_refused_clone_with_two_paths_leaves_neither_device_nor_map(double, un
     assert map_of(volume.scsi_id) == ""
     assert devices.paths_of(volume.scsi_id) == []
     assert double.problems() == []
+    loopback.withdraw(volume)
 
 
 def test_a_volume_of_the_original_on_the_clones_map_is_refused(double, under_map):
