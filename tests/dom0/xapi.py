@@ -266,6 +266,12 @@ class Dispatcher(object):
 
     VDI_forget = VDI_db_forget
 
+    def VDI_snapshot(self, session, vdi, driver_params):
+        """What sm's garbage collector asks for before it coalesces a leaf with much in it; the reference of what the driver answers, which
+        is the same VDI when no second one was wanted (type internal)."""
+        answer = self.xapi._vdi_call(self.db.get("VDI", vdi)["uuid"], "vdi_snapshot", driver_params=driver_params)
+        return self.db.find("VDI", answer["uuid"])
+
     def SR_get_VDIs(self, session, sr):
         self.db.get("SR", sr)
         return sorted(ref for ref, record in self.db.all("VDI").items() if record["SR"] == sr)
@@ -686,7 +692,7 @@ class Xapi(object):
         fields = dict(self._sr_fields(sr), args=list(args))
         return self.result(self.exec_driver(self.db.get("SR", sr)["type"], command, fields, sr, env))
 
-    def _vdi_call(self, vdi_uuid, command, args=(), env=None):
+    def _vdi_call(self, vdi_uuid, command, args=(), env=None, driver_params=None):
         vdi = self.db.find("VDI", vdi_uuid)
         record = self.db.get("VDI", vdi)
         sr = record["SR"]
@@ -694,7 +700,7 @@ class Xapi(object):
         fields = self._sr_fields(sr)
         fields.update({"args": list(args), "vdi_ref": vdi, "vdi_uuid": vdi_uuid, "vdi_location": record["location"],
                        "vdi_sm_config": record["sm_config"], "vdi_on_boot": record["on_boot"],
-                       "vdi_allow_caching": "false", "driver_params": {}})
+                       "vdi_allow_caching": "false", "driver_params": driver_params or {}})
         return self.result(self.exec_driver(self.db.get("SR", sr)["type"], command, fields, sr, env))
 
 

@@ -264,8 +264,11 @@ class _Guest:
 
 
 def _cpu_seconds(pid):
-    """Processor time, user's and system's, of a process that may have ended but has not been waited for."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    """Processor time, user's and system's, of a process that may have ended; 0 when it has been waited for already."""
+    try:
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 

@@ -5,13 +5,14 @@ The driver here is a stub that does as its device_config says.
 """
 from __future__ import absolute_import, division, print_function
 
+import json
 import os
 
 import pytest
 
 from dom0 import pools, profile
 from dom0.world import World
-from dom0.xapi import NULL, Xapi, XapiCrashed, XapiError
+from dom0.xapi import NULL, Dispatcher, Xapi, XapiCrashed, XapiError, new_vdi
 
 STUB = """
 import json, os, signal, sys
@@ -35,7 +36,9 @@ if "signal" in config:
 if "exit" in config:
     sys.stdout.write("half an answer")
     sys.exit(int(config["exit"]))
-if "garbage" in config:
+if call["command"] == "vdi_snapshot":
+    sys.stdout.write(xmlrpclib.dumps(({"uuid": call["vdi_uuid"]},), "", True))
+elif "garbage" in config:
     sys.stdout.write("no XML")
 elif "fault" in config:
     sys.stdout.write(xmlrpclib.dumps(xmlrpclib.Fault(int(config["fault"]), config.get("text", "why")), "", True))
@@ -184,3 +187,15 @@ def test_a_filter_of_records(xapi):
     # sm leaves out the space before the second field
     none = call % ("PBD", 'field "SR" = "x" andfield "host" = "y"')
     assert ask(xapi, "[%s, %s]" % (domain, none))[1] == [1, 0]
+
+
+def test_the_garbage_collector_has_a_disk_snapshotted_in_its_place(xapi):
+    sr = xapi._new_sr("0c8bfaf1-8bd1-4e5d-a2a9-c7e0f0a2c444", "stub", "mine", "", True, {})
+    xapi._new_pbd(sr, xapi.host, {})
+    xapi.db.insert("SM", {"type": "stub"})
+    vdi = xapi.db.insert("VDI", new_vdi(uuid="v", SR=sr))
+    session = xapi.new_session(None)
+    assert Dispatcher(xapi).call("VDI.snapshot", [session, vdi, {"type": "internal"}]) == vdi
+    with open(xapi.world.path("/tmp/call.json")) as stream:
+        call = json.load(stream)
+    assert call["vdi_uuid"] == "v" and call["driver_params"] == {"type": "internal"}
