@@ -78,7 +78,7 @@ def new_lvm_id():
     """A random LVM id with its dashes."""
     characters = ''
     while len(characters) < 32:
-        characters += ''.join([_LVM_ID_CHARACTERS.get(byte, '') for byte in text(os.urandom(48))])
+        characters += ''.join([_LVM_ID_CHARACTERS.get(byte, '') for byte in text(os.urandom(40))])
     parts = []
     start = 0
     for length in LVM_ID_GROUPS:

@@ -318,7 +318,8 @@ def difference(offset, old, new):
         if old[block:block + BLOCK] == new[block:block + BLOCK]:
             continue
         for start in range(block, min(block + BLOCK, len(old)), GRAIN):
-            end = min(start + GRAIN, len(old))
+            # the last one may be shorter, and a slice ends where the bytes do
+            end = start + GRAIN
             if old[start:end] == new[start:end]:
                 continue
             if places and places[-1][1] == start:
