@@ -193,13 +193,15 @@ class _Guest:
         ]
         # writeback: the guest's flushes reach the file, and nothing else has to.
         disks += [(name, path, "cache=writeback,discard=unmap") for name, path in self.job.disks.items()]
+        # no_timer_check: on a busy machine ticks come late, which the kernel takes for a timer that does not work, and panics
+        kernel_options = "console=ttyS0 quiet loglevel=4 panic=-1 net.ifnames=0 mitigations=off random.trust_cpu=on no_timer_check"
         command = [
             # QEMU must not outlive a test run that is killed.
             "setpriv", "--pdeathsig", "KILL",
             "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-smp", os.environ.get("GUEST_CPUS", "2"), "-m", str(self.job.memory),
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-kernel", self.built.kernel, "-initrd", self.built.initramfs,
-            "-append", "console=ttyS0 quiet loglevel=4 panic=-1 net.ifnames=0 mitigations=off random.trust_cpu=on",
+            "-append", kernel_options,
             "-serial", "stdio",
             "-chardev", f"file,id=reports,path=/dev/fd/{report_writer}", "-serial", "chardev:reports",
         ]  # fmt: skip
