@@ -27,6 +27,8 @@ def verdict(tmp_path_factory):
         python = interpreters.for_sm(TREE)
         ship.update(rig.real_sm_ship(TREE, python, os.environ.get("VHD_UTIL")))
         environment = {"GUEST_SM": "/opt/relvmoiscsi/sm", "GUEST_SM_PYTHON": python, "GUEST_SLEEP": os.environ.get("GUEST_SLEEP", "0.4")}
+    # one act alone: LAB_ACTS=killed, say
+    environment["LAB_ACTS"] = os.environ.get("LAB_ACTS", "")
     place = pathlib.Path(os.environ["GUEST_RESULTS"]) if os.environ.get("GUEST_RESULTS") else tmp_path_factory.mktemp("lab")
     return Scenario("lab", ship, environment=environment, timeout=7200, memory=3072).run(
         place, on_report=lambda report: print(report.get("value", report), flush=True))

@@ -30,7 +30,7 @@ def lab(world, toolstack):
     config = world.device_config(IQN, volume.scsi_id)
     given = {"ERASE": config.pop("SCSIid"), "CONFIG": " ".join("%s=%s" % item for item in config.items()), "DISK": "8",
              "HOOK": f"{sys.executable} -m inside.labarray {IQN}", "TRANSPORT": "sh -c", "OUT": "/results/lab", "ARRAY": "LIO over a file",
-             "VDI": "sm-config:type=vhd", "ACTS": "killed"}
+             "VDI": "sm-config:type=vhd", "ACTS": os.environ.get("LAB_ACTS", "")}
     done = subprocess.run([sys.executable, KIT], env=dict(os.environ, **given), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     report = pathlib.Path("/results/lab/report.md").read_text()
     record("lab", done.stdout)
