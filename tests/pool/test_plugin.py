@@ -356,3 +356,52 @@ def test_release_of_a_lun_that_is_not_there(host, check):
     assert host.run('release', SCSIid='..', sr=uuid, **check)[1][:2] == ['RELVMOISCSI_REFUSED', 'BadSCSIid']
     assert host.run('release', SCSIid='36001405clone', **check)[1][:2] == ['RELVMOISCSI_REFUSED', 'NoSuchSR']
     assert host.called() == []
+
+
+LISTED = '''<?xml version="1.0" ?>
+<iscsi-target><LUN><vendor>V</vendor><serial>s</serial><LUNid>3</LUNid><size>10</size><SCSIid>3600</SCSIid><sr_uuid>u</sr_uuid>
+<sr_name>&#252; &amp; co</sr_name><copy_of>o</copy_of><used_by></used_by><copied_from>3601</copied_from><locked>false</locked>
+<visible>true</visible><possible>false</possible><reason code="Original">it is one</reason></LUN></iscsi-target>'''
+TOLD = {'vendor': 'V', 'serial': 's', 'LUNid': '3', 'size': 10, 'SCSIid': '3600', 'sr_uuid': 'u', 'sr_name': '\u00fc & co', 'copy_of': 'o',
+        'used_by': '', 'copied_from': '3601', 'locked': False, 'visible': True, 'possible': False,
+        'reasons': [{'code': 'Original', 'sentence': 'it is one'}]}
+
+
+def probed(host):
+    return [arguments for name, arguments in host.called() if name == 'SR.probe']
+
+
+def test_discover_asks_both_drivers(host):
+    host.answers['SR.probe'] = LISTED
+    value, failure = host.run('discover')
+    assert failure is None
+    assert json.loads(value) == {'luns': [dict(TOLD, type='lvmoiscsi'), dict(TOLD, type='lvmohba')]}
+    assert probed(host) == [['this host', {'discover': 'true'}, kind, {}] for kind in ('relvmoiscsi', 'relvmohba')]
+
+
+def test_discover_of_a_target_asks_one(host):
+    host.answers['SR.probe'] = LISTED
+    value, failure = host.run('discover', login='true', target='192.0.2.1', targetIQN='iqn', chappassword_secret='uuid')
+    assert failure is None and json.loads(value) == {'luns': [dict(TOLD, type='lvmoiscsi')]}
+    assert probed(host) == [['this host', {'discover': 'true', 'login': 'true', 'target': '192.0.2.1', 'targetIQN': 'iqn',
+                                           'chappassword_secret': 'uuid'}, 'relvmoiscsi', {}]]
+
+
+def test_discover_as_the_list_that_sm_gives(host):
+    host.answers['SR.probe'] = LISTED
+    assert host.run('discover', format='xml') == (LISTED, None)
+    assert host.run('discover', format='xml', type='lvmohba') == (LISTED, None)
+    assert [arguments[2] for arguments in probed(host)] == ['relvmoiscsi', 'relvmohba']
+
+
+@pytest.mark.parametrize('arguments, word', [({'format': 'csv'}, 'json or xml'), ({'type': 'nfs'}, 'type=nfs'),
+                                             ({'login': 'true', 'chappassword': 'MARKER'}, 'chappassword_secret')])
+def test_discover_refuses(host, arguments, word):
+    value, failure = host.run('discover', **arguments)
+    assert failure[0] == 'RELVMOISCSI_ARGUMENTS' and word in failure[1] and 'MARKER' not in failure[1]
+    assert probed(host) == []
+
+
+def test_discover_of_what_is_no_answer(host):
+    host.answers['SR.probe'] = '<SRlist/>'
+    assert host.run('discover')[1][0] == 'RELVMOISCSI_PROBE'
