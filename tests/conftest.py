@@ -3,10 +3,12 @@
 from __future__ import absolute_import, division, print_function
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+import zlib
 
 import pytest
 
@@ -19,15 +21,35 @@ pytest.register_assert_rewrite('luns.expect')
 from lvhd import image, samples, shapes  # noqa: E402
 from lvhd.judges import command  # noqa: E402
 
+# "1/3" is the second of three shares: of tests marked `shared` this run takes its share of the cases, and other Pythons take the others
+SHARE = 'RELVM_SHARE'
 LOOP_ATTEMPTS = 120
 LOOP_PAUSE = 0.25
 
 
 def pytest_configure(config):
     """A skip is named with its reason, also when setup.cfg is not read."""
+    config.addinivalue_line('markers', 'shared: the Pythons share its cases among them; RELVM_SHARE says which are this one\'s')
     chars = config.option.reportchars or ''
     if 's' not in chars:
         config.option.reportchars = chars + 's'
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out the cases that another Python runs. What is deselected is counted in pytest's last line."""
+    if not os.environ.get(SHARE):
+        return
+    number, shares = [int(word) for word in os.environ[SHARE].split('/')]
+    kept, left_out = [], []
+    for item in items:
+        # by its parameters, since what they stand for is made once for several tests, but not by the generation of sm, which goes with the
+        # Python; 2.7's sum is signed
+        case = re.sub(r'^[A-Z](-|(?=]))', '', item.nodeid.partition('[')[2]).strip(']') or item.name.partition('[')[0]
+        place = (zlib.crc32(case.encode('utf-8')) & 0xffffffff) % shares
+        elsewhere = item.get_closest_marker('shared') and place != number
+        (left_out if elsewhere else kept).append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = kept
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -74,6 +74,7 @@ def resigned(path):
         device.close()
 
 
+@pytest.mark.shared
 @pytest.mark.parametrize("row", [row for row in ROWS if row.reason], ids=repr)
 def test_it_is_refused_in_these_words(row, tmpdir):
     path = str(tmpdir.join("lun.img"))
@@ -97,6 +98,7 @@ def test_it_is_refused_in_these_words(row, tmpdir):
     assert sha256(path) == before
 
 
+@pytest.mark.shared
 @pytest.mark.parametrize("row", [row for row in ROWS if not row.reason], ids=repr)
 def test_it_is_accepted_and_reported(row, tmpdir):
     path = str(tmpdir.join("lun.img"))

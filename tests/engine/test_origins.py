@@ -79,6 +79,7 @@ def test_of_python():
         assert identity.unpacked(identity.packed(name)) == name
 
 
+@pytest.mark.shared
 @pytest.mark.parametrize('writes', range(WRITES + 1))
 @pytest.mark.parametrize('again', [FIRST, SECOND], ids=['same', 'other'])
 def test_killed_and_repeated(writes, again, clone, sources):
@@ -91,6 +92,7 @@ def test_killed_and_repeated(writes, again, clone, sources):
     done(path, again, sources)
 
 
+@pytest.mark.shared
 @pytest.mark.parametrize('writes', range(WRITES + 1))
 @pytest.mark.parametrize('third', [SECOND, THIRD], ids=['second', 'third'])
 def test_second_resign_of_an_unused_clone_is_killed(writes, third, clone, sources):
@@ -104,6 +106,7 @@ def test_second_resign_of_an_unused_clone_is_killed(writes, third, clone, source
     done(path, third, sources)
 
 
+@pytest.mark.shared
 @pytest.mark.parametrize('first', [3, 7])
 @pytest.mark.parametrize('second', [0, 3, 5, 8, 10])
 def test_a_run_that_finishes_another_is_killed(first, second, clone, sources):

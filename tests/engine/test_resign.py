@@ -72,11 +72,13 @@ def clone(shape_called, tmpdir):
 # Every shape
 
 
+@pytest.mark.shared
 def test_identity(case):
     expect.one_new_vg(case.outcome)
     assert reader.vg_names(case.outcome.path) == ['VG_XenStorage-' + UUID]
 
 
+@pytest.mark.shared
 def test_nothing_old_is_left(case):
     expect.nothing_old_is_left(case.outcome)
 
@@ -89,6 +91,7 @@ def test_mgt(case):
     expect.mgt_is_that_of_before(case.outcome)
 
 
+@pytest.mark.shared
 def test_disks(case):
     expect.disks_are_those_of_before(case.outcome)
     expect.hashes_are_those_of_the_model(case.outcome, case.model)
@@ -113,6 +116,7 @@ def test_real_lvm(case):
         expect.real_lvm_agrees(case.outcome.path)
 
 
+@pytest.mark.shared
 def test_second_resign(case):
     path = copy(case.outcome.path, case.outcome.path + '.again')
     outcome = expect.Outcome(case.outcome.path, path, expect.all_of(case.outcome.path), OTHER)
@@ -123,6 +127,7 @@ def test_second_resign(case):
 # Other readers of VHDs
 
 
+@pytest.mark.shared
 @pytest.mark.skipif(qemu.missing() is not None, reason=str(qemu.missing()))
 @pytest.mark.parametrize('name', ['one', 'two_snapshots', 'fragmented'])
 def test_layers_are_the_same_for_qemu_img(name, clone, shape_called, tmpdir):
@@ -383,6 +388,7 @@ def state(path, original):
     return {True: LOCKED, False: NEW}[seen.exported]
 
 
+@pytest.mark.shared
 @pytest.mark.parametrize('writes, expected', list(enumerate(STATES)))
 @pytest.mark.parametrize('sr_uuid', [UUID, OTHER], ids=['same', 'other'])
 def test_killed_after(writes, expected, sr_uuid, clone, shape_called):
@@ -963,6 +969,7 @@ def failing(path, operation, number):
     return None, device
 
 
+@pytest.mark.shared
 @pytest.mark.parametrize('operation', ['read', 'write', 'flush'])
 def test_every_single_operation_fails_once(operation, clone, tmpdir):
     """Before the label is written a failing read is a refusal, afterwards everything is an interruption. A second run goes through."""
@@ -1021,6 +1028,7 @@ def test_an_sr_of_small_extents(written, tmpdir):
     expect.everything(outcome)
 
 
+@pytest.mark.shared
 def test_more_than_a_thousand_children(tmpdir):
     original = str(tmpdir.join('large.img'))
     model = image.write(original, shapes.sized(1100, chain=30, diff_share=0.97))

@@ -33,7 +33,7 @@ class Call(threading.Thread):
 
 
 def wait_until_stopped(process, call):
-    """Until the subprocess that a Call runs has stopped itself (SIGSTOP); AssertionError with the answer if it ended instead."""
+    """Until the subprocess that a Call runs has a thread that halted (see stopped.py); AssertionError with the answer if it ended instead."""
 
     def stopped():
         if not call.is_alive():
