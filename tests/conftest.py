@@ -21,33 +21,56 @@ pytest.register_assert_rewrite('luns.expect')
 from lvhd import image, samples, shapes  # noqa: E402
 from lvhd.judges import command  # noqa: E402
 
-# "1/3" is the second of three shares: of tests marked `shared` this run takes its share of the cases, and other Pythons take the others
+# Which Python of three this is, 0 to 2, if they share the long series
 SHARE = 'RELVM_SHARE'
+# Beginnings of the names of what the newest Python alone runs
+ONCE = 'RELVM_ONCE'
 LOOP_ATTEMPTS = 120
 LOOP_PAUSE = 0.25
 
 
 def pytest_configure(config):
     """A skip is named with its reason, also when setup.cfg is not read."""
-    config.addinivalue_line('markers', 'shared: the Pythons share its cases among them; RELVM_SHARE says which are this one\'s')
+    config.addinivalue_line('markers', 'own: the generations of sm that it is about are its own choice')
+    config.addinivalue_line('markers', 'newest: the newest Python does most of it')
+    config.addinivalue_line('markers', 'shared: the Pythons share its cases among them; RELVM_SHARE numbers them')
     chars = config.option.reportchars or ''
     if 's' not in chars:
         config.option.reportchars = chars + 's'
+
+
+def pythons_of(item):
+    """Those of the three Pythons that run a test: one of them what is marked as shared; one of the two that dom0 has what is tested on one
+    generation of sm; 2.7 and one of the others what is the engine's."""
+    # not by the generation, which goes with the Python
+    case = re.sub(r'^[A-Z](-|$)', '', item.name.partition('[')[2].rstrip(']'))
+    name = item.name.partition('[')[0]
+    if item.get_closest_marker('own'):
+        return (0, 1, 2)
+    if item.get_closest_marker('shared'):
+        # by the parameters, since what they stand for is made once for several tests
+        return [(0,), (1,), (2,)][sum_of(case or name) % 3]
+    if 'profile' in item.fixturenames and not getattr(item.function, 'everywhere', False):
+        return [(0, 2), (1, 2)][sum_of(name + case) % 2]
+    alone = item.get_closest_marker('newest') or item.nodeid.startswith(tuple(os.environ.get(ONCE, '-').split()))
+    if item.nodeid.startswith('tests/engine/') and not alone:
+        return [(0, 1), (0, 2)][sum_of(name + case) % 2]
+    return (0, 1, 2)
+
+
+def sum_of(text):
+    """2.7's is signed."""
+    return zlib.crc32(text.encode('utf-8')) & 0xffffffff
 
 
 def pytest_collection_modifyitems(config, items):
     """Leaves out the cases that another Python runs. What is deselected is counted in pytest's last line."""
     if not os.environ.get(SHARE):
         return
-    number, shares = [int(word) for word in os.environ[SHARE].split('/')]
+    number = int(os.environ[SHARE])
     kept, left_out = [], []
     for item in items:
-        # by its parameters, since what they stand for is made once for several tests, but not by the generation of sm, which goes with the
-        # Python; 2.7's sum is signed
-        case = re.sub(r'^[A-Z](-|(?=]))', '', item.nodeid.partition('[')[2]).strip(']') or item.name.partition('[')[0]
-        place = (zlib.crc32(case.encode('utf-8')) & 0xffffffff) % shares
-        elsewhere = item.get_closest_marker('shared') and place != number
-        (left_out if elsewhere else kept).append(item)
+        (kept if number in pythons_of(item) else left_out).append(item)
     config.hook.pytest_deselected(items=left_out)
     items[:] = kept
 

@@ -23,10 +23,12 @@ TREE = "SM_TREE"
 ALL = "ALL_GENERATIONS"
 # An older Python does the rest: this one gets what every generation gets, and no more
 CORE = "DRIVER_CORE"
+# 2.7 and 3.6 share what one of them does
+SHARE = "RELVM_SHARE"
 # sm moved to Python 3 with XenServer 8
 PYTHON2 = ("C", "D", "E", "N", "Q", "S", "X")
-# 6.5, 7.x, 8.2; XenServer 8 and XCP-ng 8.3, the same of 2026, sm 4. XenServer's Python 3 is 3.6; a newer one gets one of them
-CHOSEN = {2: ("C", "E", "X"), 6: ("J", "W", "V")}
+# 6.5, 8.2; XenServer 8 and XCP-ng 8.3, sm 4. XenServer's Python 3 is 3.6; a newer one gets one of them
+CHOSEN = {2: ("C", "X"), 6: ("J", "V")}
 NEWER = ("J",)
 # These get every test, and the first of them the long series whole
 WHOLE = ("X", "J")
@@ -66,6 +68,17 @@ def whole(name, among=WHOLE):
 def thorough(name):
     """Whether a profile gets the long series whole."""
     return whole(name, WHOLE[:1])
+
+
+def part_of(name, values):
+    """The values of a series that a profile gets: all, or those that the other dom0's Python leaves to it, or the middle one."""
+    if os.environ.get(ALL) or name == TREE:
+        return values
+    if whole(name) and os.environ.get(SHARE) and len(values) > 1:
+        return values[WHOLE.index(name)::len(WHOLE)]
+    if thorough(name):
+        return values
+    return values[len(values) // 2:][:1]
 
 
 def chosen(everywhere):

@@ -276,6 +276,7 @@ PATHS = ("locator_absolute", "locator_with_dots", "locator_of_etc_shadow", "pare
          "dtd_before_a_vdi_record")
 
 
+@pytest.mark.newest
 @pytest.mark.skipif(sys.version_info < (3, 8), reason="audit hooks came with Python 3.8")
 @pytest.mark.parametrize("row", [None] + [row for row in rows_vhd.table.rows + rows_mgt.table.rows if row.name in PATHS], ids=repr)
 def test_nothing_but_the_lun_is_opened(row, written, tmpdir):

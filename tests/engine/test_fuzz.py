@@ -151,6 +151,7 @@ def test_the_command_line(seed, tmpdir, capfd):
         assert same or (name == "resign" and answer["done"] is True and status == 0)
 
 
+@pytest.mark.newest
 @pytest.mark.skipif(sys.version_info < (3, 9), reason="tests/fuzz/run is for newer Pythons")
 @pytest.mark.parametrize("engine", ["seeds", "guided"])
 def test_the_long_fuzzer_runs(engine):

@@ -111,6 +111,7 @@ def test_uuids_are_those_of_the_plan(case):
 
 
 @needs_lvm
+@pytest.mark.newest
 def test_real_lvm(case):
     if NEWEST or case.name in FOR_LVM:
         expect.real_lvm_agrees(case.outcome.path)
@@ -173,7 +174,8 @@ def test_chains_are_the_same_for_libvhdi(name, clone, shape_called, tmpdir):
 
 
 @pytest.mark.parametrize('label, description', [
-    (u'new', None), (None, u'new'), (u'', u''), (u'caf\xe9 \u4e2d \U0001f4be', u'<&>"\'' + u' x' * 300), (u'n' * 1000, u'\xfc' * 1000)])
+    (u'new', None), (None, u'new'), (u'', u''), (u'caf\xe9 \u4e2d \U0001f4be', u'<&>"\'' + u' x' * 300), (u'n' * 1000, u'\xfc' * 1000)],
+    ids=['label', 'description', 'empty', 'odd', 'long'])
 def test_names(label, description, clone, shape_called):
     original, path = clone('two_snapshots')
     options = {}

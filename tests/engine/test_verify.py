@@ -216,7 +216,7 @@ def renamed(path, uuid, volume, plan):
 
 
 @pytest.mark.parametrize('change, what', [(retagged, 'tags'), (locked, 'permission'), (moved, 'extents'), (hidden, 'hidden'),
-                                          (resized, 'size'), (renamed, 'name')], ids=lambda value: str(value))
+                                          (resized, 'size'), (renamed, 'name')], ids=lambda value: getattr(value, '__name__', value))
 def test_a_change_of_one_vdi(change, what, resigned):
     path, plan, uuid, volume = resigned
     change(path, uuid, volume, plan)

@@ -37,7 +37,6 @@ def test_attach_next_to_the_attached_original(array):  # noqa: F811
     assert again == dict(answer, resigned=False)
 
 
-@pytest.mark.shared
 @pytest.mark.parametrize("write", [1, 4])
 def test_attach_repeated_after_the_driver_was_killed(array, write):  # noqa: F811
     a = array(shapes.one(1))
@@ -50,7 +49,6 @@ def test_attach_repeated_after_the_driver_was_killed(array, write):  # noqa: F81
     assert sorted(a.xapi.srs()) == sorted([a.sr.uuid, answer["sr"]])
 
 
-@pytest.mark.shared
 def test_attach_of_the_original_itself(array):  # noqa: F811
     a = array(shapes.one(1))
     a.attach_original()
@@ -62,7 +60,6 @@ def test_attach_of_the_original_itself(array):  # noqa: F811
     assert sha256(a.original) == untouched
 
 
-@pytest.mark.shared
 def test_preview(array):  # noqa: F811
     a = array(shapes.one(1))
     a.attach_original()

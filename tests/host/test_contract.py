@@ -109,7 +109,6 @@ def config(a):
 DOORS = [driver_create, plugin_attach, driver_probe, plugin_preview, command_preview, command_resign]
 
 
-@pytest.mark.shared
 @pytest.mark.parametrize('spoil, reason', REFUSALS, ids=[reason for _, reason in REFUSALS])
 def test_a_refusal_is_the_same_at_every_door(array, spoil, reason):  # noqa: F811
     a = array(shapes.one(1), same_target=False, chap=['user', MARKER])

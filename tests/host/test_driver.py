@@ -118,14 +118,14 @@ class Array(object):
 
 def pytest_generate_tests(metafunc):
     """What is tested on which generation. All of it with ALL_GENERATIONS and for the generations that pools.whole() names; of the others
-    those tests that are marked with @everywhere. Every value of a series for those that pools.thorough() names, or its middle value."""
+    those tests that are marked with @everywhere. Of a series what pools.part_of() says."""
     if "profile" not in metafunc.fixturenames:
         return
     everywhere = getattr(metafunc.function, "everywhere", False)
     arguments, values = getattr(metafunc.function, "series", (None, [()]))
     cases = []
     for name in pools.chosen(everywhere):
-        for value in values if pools.thorough(name) else values[len(values) // 2:][:1]:
+        for value in pools.part_of(name, values):
             cases.append((name,) + (value if isinstance(value, tuple) else (value,)))
     metafunc.parametrize("profile" + (", " + arguments if arguments else ""), pools.cases(cases, everywhere))
 
@@ -200,7 +200,6 @@ def test_name_of_the_call_becomes_the_name_of_the_sr(array):
         assert (lun.mgt().name_label, lun.mgt().name_description) == (u"kl\u00f6n & <co>", u"made at \u00e4 m")
 
 
-@everywhere
 def test_nothing_is_left_on_the_host_with_a_target_of_its_own(array):
     a = array(same_target=False)
     a.attach_original()
@@ -230,7 +229,6 @@ def test_a_preview_packs_the_lun_on_request(array):
     assert not [piece for _, piece in packed.pieces if b"Secret" in piece]
 
 
-@everywhere
 def test_preview_writes_nothing_and_says_what_will_happen(array):
     a = array(shapes.two_snapshots(1))
     a.attach_original()
@@ -351,7 +349,6 @@ def test_a_refusal_leaves_lun_and_host_as_they_were(array):
     assert 'code="UnknownVolume"' in a.xapi.sr_probe(a.TYPE, a.config())
 
 
-@everywhere
 def test_a_scsi_id_that_the_target_does_not_have(array):
     a = array()
     code, text, _ = a.create(a.config(CLONE[:-1] + "9"))
@@ -470,7 +467,6 @@ def drivers():
             process.kill()
 
 
-@everywhere
 @pytest.mark.parametrize("operation", ["vdi_create", "vdi_attach"])
 def test_the_attached_original_waits_until_switch_1(array, drivers, operation):
     """The driver is stopped before switch 1, its third write, and before the fourth. LVM's lock keeps what uses the original waiting
@@ -668,7 +664,6 @@ def whole_map(xml_text):
     return mapped
 
 
-@everywhere
 def test_a_preview_with_the_sr_uuid_shows_what_the_resign_gives(array):
     lun = array(shapes.two_snapshots())
     config = lun.config(**{"resign-as": "12345678-0000-4000-8000-000000000001"})

@@ -12,7 +12,7 @@ import pytest
 
 from dom0 import pools
 from lvhd import reader, shapes
-from test_driver import (CLONE, IQN, ORIGINAL, PROGRAMS, SUCCESS, array, everywhere, pytest_generate_tests, sha256,  # noqa: F401
+from test_driver import (CLONE, IQN, ORIGINAL, PROGRAMS, SUCCESS, array, everywhere, pytest_generate_tests, series, sha256,  # noqa: F401
                          skip_without_open_iscsi)
 
 UNMAPPED = os.path.join(PROGRAMS, "unmapped.py")
@@ -37,7 +37,7 @@ def need_devices(a):
 
 
 @everywhere
-@pytest.mark.parametrize("same_target", [True, False])
+@series("same_target", [True, False])
 def test_the_work_is_done_before_attach_returns(array, same_target):  # noqa: F811
     a = array(same_target=same_target)
     need_devices(a)
@@ -74,7 +74,6 @@ def test_lvm_is_asked_while_somebody_else_has_the_lock(array, tmpdir):  # noqa: 
         assert len(stream.readlines()) == 1
 
 
-@everywhere
 def test_a_host_whose_sm_knows_no_qcow2_refuses_before_the_work_begins(array):  # noqa: F811
     a = array(shapes.SHAPES["qcow2_snapshots"](1), same_target=False)
     if os.path.exists(a.world.path("/opt/xensource/sm/qcow2util.py")):

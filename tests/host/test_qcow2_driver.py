@@ -22,6 +22,7 @@ HELPER = "/opt/xensource/libexec/qcow2_helper"
 NOT_KNOWN = "the sm of this host does not know them"
 
 array = test_driver.array
+pytestmark = pytest.mark.own
 
 
 def few():
