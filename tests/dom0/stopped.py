@@ -3,8 +3,8 @@
 
     python stopped.py K[,K...] PYTHON SCRIPT ARGUMENT
 
-PYTHON is what xapi would have started; this process is it already. K counts from 1. The other threads go on: one that runs an iscsiadm holds
-sm's lock for that, and a process stopped as a whole would keep it.
+PYTHON is what xapi would have started; this process is it already. K counts from 1. The other threads go on: one that runs an
+iscsiadm holds sm's lock for that, and a process stopped as a whole would keep it.
 """
 from __future__ import absolute_import, division, print_function
 

@@ -28,7 +28,9 @@ OTHER = 'eeeeeeee-eeee-4eee-8eee-eeeeeeeeee00'
 
 def examples(count):
     """Several Pythons share the work."""
-    return settings(max_examples=max(10, count // 3) if os.environ.get('RELVM_SHARE') else count, deadline=None, database=None, print_blob=True)
+    if os.environ.get('RELVM_SHARE'):
+        count = max(10, count // 3)
+    return settings(max_examples=count, deadline=None, database=None, print_blob=True)
 
 
 SEEDS = st.integers(0, (1 << 32) - 1)

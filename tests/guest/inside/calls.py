@@ -33,7 +33,7 @@ class Call(threading.Thread):
 
 
 def wait_until_stopped(process, call):
-    """Until the subprocess that a Call runs has a thread that halted (see stopped.py); AssertionError with the answer if it ended instead."""
+    """Until a thread of the subprocess that a Call runs has halted (dom0.stopped); AssertionError with the answer if it ended instead."""
 
     def stopped():
         if not call.is_alive():
