@@ -130,7 +130,8 @@ class FileLock(object):
                 since = time.time()
             elif time.time() > since + timeout:
                 raise errors.LockTimeout(seconds=timeout, what=self.what)
-            time.sleep(LOOK)
+            # who is further back in the line looks less often: many that wait would keep the host from what they wait for
+            time.sleep(LOOK * max(1, len(ahead) - 1))
 
     def touch(self):
         """Shows those who wait that the work goes on."""
