@@ -41,6 +41,7 @@ DRIVER_INFO = {
         ['resign-as', 'The new SR uuid, one that no record of the pool has (default: that of sr-create)'],
         ['discover', 'true, for sr-probe: which LUN of this host carries which SR'],
         ['snapshots', 'keep: snapshots stay, and stay snapshots (default: drop)'],
+        ['drop', 'uuids of VDIs, with commas between them, to leave behind with all that depends on them, whatever is wrong with them'],
         ['force', 'true: resign a LUN although its metadata says that it is an original and no copy'],
     ],
 }

@@ -13,7 +13,7 @@ import pytest
 
 from conftest import copy
 from luns import damage, devices
-from lvhd import image, reader, shapes
+from lvhd import image, policy, reader, shapes
 from lvhd.model import Sr
 from relvm import cli, errors, identity
 from relvm.host import devices as host_devices
@@ -222,6 +222,26 @@ def test_resign_says_what_is_removed(clone):
     ended = relvm('resign', clone('cbt_logs'))
     assert ended.status == 0
     assert len([line for line in ended.out.split('\n') if '.cbtlog dropped: ' in line]) == 3
+
+
+def test_vdis_that_are_left_behind(clone, shape_called):
+    path = clone('tree_with_clones')
+    leaves = [vdi for vdi in policy.kept_leaves(shape_called('tree_with_clones').model)]
+    damage.header(path, leaves[0].volume.name, damage.put(0, b'no cookie'))
+    ended = relvm('resign', path)
+    assert ended.status == 1 and 'BadVHD' not in ended.err and '(--drop)' in ended.err
+    named = '%s,%s' % (leaves[0].uuid, leaves[1].uuid)
+    before = damage.fingerprint(path)
+    shown = relvm('preview', path, '--drop', named)
+    assert shown.status == 0 and shown.out.count('   drop   left behind, as drop= says') == 2
+    for wrong in ('x', OTHER):
+        ended = relvm('resign', path, '--drop', wrong)
+        assert ended.status == 1 and wrong in ended.err
+    assert damage.fingerprint(path) == before
+    data = relvm('resign', path, '--drop', named, '--json').json()
+    gone = dict((each['uuid'], each['reason']) for each in data['dropped'])
+    assert gone[leaves[1].uuid] == 'left behind, as drop= says' and leaves[0].volume.name in gone[leaves[0].uuid]
+    assert set(leaf.uuid for leaf in leaves[2:]) <= set(data['kept'])
 
 
 def test_resign_without_a_uuid(clone):

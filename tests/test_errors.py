@@ -100,10 +100,11 @@ def raise_sites():
     return found
 
 
-# Made from a class that is handed over as an argument, resign._expect
-INDIRECT = {'Changing': ['step', 'what'], 'ChangedWhileLocked': ['step', 'what']}
+# Made from a class that is handed over as an argument, resign._expect and in mgt
+INDIRECT = {'Changing': ['step', 'what'], 'ChangedWhileLocked': ['step', 'what'], 'BadRecord': ['what'], 'BadName': ['what', 'wrong'],
+            'BadVDIName': ['what', 'wrong']}
 # Made from another reason's fields, resign._read_failed
-HANDED_ON = {'ReadBackFailed': errors.ReadFailed}
+HANDED_ON = {'ReadBackFailed': errors.ReadFailed, 'UnreadableVDI': errors.ReadFailed}
 
 
 def fields_of(cls):

@@ -15,6 +15,7 @@ LUN: a block device that nobody uses, or an image file. Options:
     --name-label TEXT       resign, preview: the SR's new name
     --name-description TEXT
     --keep-snapshots        resign, preview: snapshots stay, and stay snapshots (default: they are dropped)
+    --drop UUID[,UUID...]   resign, preview: VDIs to leave behind, whatever is wrong with them, and what depends on them
     --original LUN          verify: the LUN that this one was cloned from
     --force                 resign, preview: also when the SR was last used on this very LUN, an original and no copy
     --scsi-id ID            resign, preview: a SCSI id of LUN, where this host does not know it (a file); a LUN that was resigned and
@@ -33,6 +34,7 @@ from relvm import identity
 from relvm import octets
 from relvm.host import scsiids
 from relvm.show import report
+from relvm.engine import leaving
 from relvm.engine import verify
 from relvm.engine.lun import Lun
 from relvm.engine.lun import Placement
@@ -40,9 +42,9 @@ from relvm.engine.lun import Placement
 DONE = 0
 REFUSED = 1
 USAGE = 2
-_VALUES = ('--sr-uuid', '--name-label', '--name-description', '--original', '--scsi-id')
-_ALLOWED = {'preview': ('--json', '--sr-uuid', '--name-label', '--name-description', '--scsi-id', '--force', '--keep-snapshots'),
-            'resign': ('--json', '--sr-uuid', '--name-label', '--name-description', '--scsi-id', '--keep-snapshots', '--force'),
+_VALUES = ('--sr-uuid', '--name-label', '--name-description', '--original', '--scsi-id', '--drop')
+_HOW = ('--json', '--sr-uuid', '--name-label', '--name-description', '--scsi-id', '--force', '--keep-snapshots', '--drop')
+_ALLOWED = {'preview': _HOW, 'resign': _HOW,
             'verify': ('--json', '--original'), 'pack': ('--names',), 'unpack': (), 'dump': ('--names',)}
 _TWO = {'pack': 'a LUN and a file', 'unpack': 'a file of pack and an image file'}
 
@@ -107,7 +109,7 @@ def _preview(path, options):
     try:
         data = report.preview(device, options['--sr-uuid'], _name(options, '--name-label'),
                               _name(options, '--name-description'), scsi_id=_scsi_id(path, options),
-                              keep_snapshots='--keep-snapshots' in options)
+                              keep_snapshots='--keep-snapshots' in options, drop=leaving.parse(options.get('--drop', '')))
     finally:
         device.close()
     try:
@@ -143,7 +145,7 @@ def _resign(path, options):
             _refuse_original(path, placement.group().pv_device, options)
         result = resign.resign(device, options['--sr-uuid'], _name(options, '--name-label'),
                                _name(options, '--name-description'), scsi_id=_scsi_id(path, options),
-                               keep_snapshots='--keep-snapshots' in options)
+                               keep_snapshots='--keep-snapshots' in options, drop=leaving.parse(options.get('--drop', '')))
     finally:
         device.close()
     _say_result(result, device, options)
@@ -157,11 +159,12 @@ def _say_result(result, device, options):
         answer = {'done': True, 'sr_uuid': mapped.sr_uuid, 'old_sr_uuid': mapped.sr_from, 'recovered': result.recovered,
                   'map': [{'from': source, 'uuid': uuid} for source, uuid in mapped.vdis],
                   'uuids': dict(mapped.vdis + [(mapped.sr_from, mapped.sr_uuid)]), 'kept': [source for source, _ in mapped.vdis],
-                  'dropped': [], 'report': [], 'writes': device.writes, 'flushes': device.flushes}
+                  'dropped': [], 'removed': [], 'report': [], 'writes': device.writes, 'flushes': device.flushes}
         if plan is not None:
             answer['uuids'] = plan.uuids
             answer['kept'] = [vdi.uuid for vdi in plan.kept]
             answer['dropped'] = [{'uuid': vdi.uuid, 'reason': why} for vdi, why in plan.dropped]
+            answer['removed'] = [{'lv': name, 'reason': why} for name, why in plan.removed]
             answer['report'] = plan.report
         _json(answer)
         return
@@ -173,10 +176,8 @@ def _say_result(result, device, options):
         _say(sys.stdout, 'VDI %s -> %s' % pair)
     if plan is None:
         return
-    for vdi, why in plan.dropped:
-        _say(sys.stdout, 'VDI %s dropped: %s' % (vdi.uuid, why))
-    for name, why in plan.removed:
-        _say(sys.stdout, 'LV %s dropped: %s' % (name, why))
+    for sentence in result.told():
+        _say(sys.stdout, sentence)
     for sentence in plan.report:
         _say(sys.stdout, 'note: %s' % sentence)
 

@@ -53,7 +53,8 @@ NEW_CLONE = 'Make a new clone. If that one is refused as well, the original has 
 RENAME_MGT = ('sm makes this volume anew from the records of xapi: on the pool master of the original rename the LV MGT (lvrename '
               'VG_XenStorage-<SR uuid> MGT MGT_old; from 7.0 on with LVM_SYSTEM_DIR=/etc/lvm/master), unplug and plug the PBDs of '
               'the SR, and clone again')
-REPAIR_VDI = 'Repair or remove this VDI on the original and clone again'
+LEAVE = 'If the original is gone, device-config:drop=<uuid of the VDI> (--drop) leaves it behind, with all that depends on it'
+REPAIR_VDI = 'Repair or remove this VDI on the original and clone again. ' + LEAVE
 # fn=pack and fn=selftest are functions of the xapi plugin
 REPORT = 'report this, with the file of fn=pack and the answer of fn=selftest'
 UDEV = 'The device links of this host are out of date or two LUNs have one id: rescan the bus, and compare with the array'
@@ -109,6 +110,11 @@ class BlockSize(Refused):
 class ReadFailed(Refused):
     text = 'reading %(length)s bytes at offset %(offset)s of %(device)s failed: %(cause)s'
     advice = "Look for errors of this disk in the host's kernel log and on the array"
+
+
+class UnreadableVDI(ReadFailed):
+    text = 'the image in LV %(lv)s cannot be read: ' + ReadFailed.text
+    advice = ReadFailed.advice + '. ' + LEAVE
 
 
 class HolderPresent(Refused):
@@ -297,12 +303,20 @@ class BadMGT(Refused):
     sm_error = 'MetadataError'
 
 
+class BadRecord(BadMGT):
+    advice = BadMGT.advice + '. ' + LEAVE
+
+
 class BadName(BadMGT):
     """sm's reader gives up on the whole volume at such a name, and lists no VDI at all."""
 
     text = 'the SR metadata volume (MGT) is not understood: %(what)s %(wrong)s'
     advice = ('The original has the same fault, and a long name is cut the same way again. Give it a short plain name there (xe '
               'vdi-param-set, sr-param-set; do not mind that it ends in an error). Then ' + RENAME_MGT)
+
+
+class BadVDIName(BadName):
+    advice = BadName.advice + '. ' + LEAVE
 
 
 class OldMGT(Refused):
@@ -337,14 +351,21 @@ class NoRoomForLog(Refused):
 
 class DuplicateVDI(Refused):
     text = 'two objects carry the uuid %(uuid)s: %(what)s'
-    advice = 'Remove one of them on the original and clone again'
+    advice = ('Remove one of them on the original and clone again. If the original is gone, device-config:drop=%(uuid)s (--drop) leaves '
+              'both behind')
+    sm_error = 'MetadataError'
+
+
+class UuidOfSR(Refused):
+    text = 'the uuid of the SR, %(uuid)s, is also that of %(what)s'
+    advice = 'Remove that VDI on the original and clone again'
     sm_error = 'MetadataError'
 
 
 class Journals(Refused):
     text = 'the SR was cloned in the middle of an operation that cannot be finished or undone here: %(lv)s, %(what)s'
     advice = ('If the original still has this LV when it has been scanned, sm cannot finish it either: look into /var/log/SMlog there. '
-              'Otherwise clone again')
+              'Otherwise clone again. ' + LEAVE)
 
 
 class UnknownVolume(Refused):
@@ -365,12 +386,12 @@ class BadVHD(Refused):
 class FixedVHD(BadVHD):
     text = 'the VHD in LV %(lv)s is a fixed one, as Hyper-V makes them, copied into the LV as it is; sm reads dynamic ones only'
     advice = ('The original cannot start a VM from it either. Import the file with xe vdi-import format=vhd into a new VDI there, delete '
-              'this one, and clone again')
+              'this one, and clone again. ' + LEAVE)
 
 
 class Poisoned(Refused):
     text = 'the VHD in LV %(lv)s was in the middle of a resize that moves its block table (one of its footers says v_poison)'
-    advice = ('Scan the SR on the original, which makes sm undo that, and clone again. If the original is gone, no host can read this VDI')
+    advice = 'Scan the SR on the original, which makes sm undo that, and clone again. ' + LEAVE
 
 
 class BadLocator(Refused):
@@ -380,7 +401,7 @@ class BadLocator(Refused):
 
 class ParentMissing(Refused):
     text = 'the parent of LV %(lv)s, %(parent)s, is not on this LUN'
-    advice = 'The original cannot read this VDI either; remove it there and clone again'
+    advice = 'The original cannot read this VDI either; remove it there and clone again. ' + LEAVE
 
 
 class ParentMismatch(Refused):
@@ -395,7 +416,18 @@ class BadChain(Refused):
 
 class DroppedHasChildren(Refused):
     text = 'the VDI %(uuid)s would be dropped (%(why)s), but %(children)s depend on it'
-    advice = 'Make them independent of it on the original and clone again, or keep snapshots (device-config:snapshots=keep)'
+    advice = ('Make them independent of it on the original and clone again, or keep snapshots (device-config:snapshots=keep). Or '
+              'device-config:drop=%(uuid)s (--drop) leaves all of them behind')
+
+
+class BadDrop(Refused):
+    text = 'drop=%(uuid)s names no VDI: that is no UUID in lower case'
+    advice = 'Give the uuids of VDIs, with commas between them and nothing else'
+
+
+class NothingToDrop(Refused):
+    text = 'no VDI %(uuid)s, which drop= names, is on the LUN'
+    advice = 'Give the uuid that the VDI has on the LUN: it is in the preview, and in the name of the LV that a refusal is about'
 
 
 class NothingLeft(Refused):

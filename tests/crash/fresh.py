@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-from crash import pool
+from crash import pool, scenes
 from relvm import identity
 
 DRIVERS = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), 'drivers')
@@ -33,9 +33,12 @@ def finish(rules, medium, path):
     try:
         medium.write_to(path)
         stale = dict(rules.stale)
+        words = ['--keep-snapshots'] * ('keep_snapshots' in rules.scene.options)
+        if 'drop' in rules.scene.options:
+            words.extend(['--drop', ','.join(rules.scene.options['drop']), '--scsi-id', scenes.SCSI_ID])
         for _ in range(2):
             sr_uuid = identity.new_uuid()
-            command('resign', path, '--sr-uuid', sr_uuid, *['--keep-snapshots'] * len(rules.scene.options))
+            command('resign', path, '--sr-uuid', sr_uuid, *words)
             command('verify', path)
             stale[sr_uuid] = rules.sound(path, sr_uuid, stale).identities
     finally:

@@ -8,6 +8,8 @@ import os
 import random
 
 from crash import busy, medium, pool, recorder, witness
+from fuzz import luns, media
+from fuzz.edit import Editor, put
 from lvhd import image, lvmdisk, policy, reader, remodel, samples, shapes
 from lvhd.ids import Ids
 from lvhd.model import Sr
@@ -24,13 +26,14 @@ class Scene(object):
 
     base: medium.Base; model: lvhd's Sr; sight: witness.Sight of it.  expected: the inventory of what a resign keeps; identities:
     all that must be gone; sources: what a preview says that the VDIs come from; spare: witness.spare_sectors; hashes: {segments:
-    SHA-256 of what a guest reads} of what is kept; options: of each resign.
+    SHA-256 of what a guest reads} of what is kept; options: of each resign; other: of one that finishes another one.
     """
 
     def __init__(self, name, path, model):
         self.name = name
         self.model = model
         self.options = getattr(model, 'options', {})
+        self.other = getattr(model, 'other', self.options)
         self.base = medium.Base(path)
         whole = self.base.path
         self.sight = witness.Sight(whole)
@@ -45,10 +48,11 @@ class Scene(object):
             self.hashes = model.reads
             return
         before = self.sight.inventory
-        kept = [vdi.volume for vdi in policy.kept(model)] + policy.kept_volumes(model) + [model.mgt_volume]
+        left = policy.kept(model, self.options.get('drop', ()))
+        kept = [vdi.volume for vdi in left] + policy.kept_volumes(model) + [model.mgt_volume]
         self.expected = dict((tuple(volume.segments), _repaired(before[tuple(volume.segments)])) for volume in kept)
         self.expected[witness.LOST] = []
-        self.hashes = dict((tuple(vdi.volume.segments), vdi.virtual_sha256(model.extent_size)) for vdi in policy.kept(model))
+        self.hashes = dict((tuple(vdi.volume.segments), vdi.virtual_sha256(model.extent_size)) for vdi in left)
 
     def medium(self):
         """The LUN as it is before the first run."""
@@ -233,6 +237,19 @@ def killed_then_used(path, seed):
     return _use(path, remodel.sr(path), seed)
 
 
+def left_behind(path, seed):
+    """A run leaves a broken disk and a base copy with two disks on it behind; one that finishes it names another disk, in vain."""
+    model = luns.cloned()
+    for name in ('broken', 'other', 'third'):
+        luns.disk(model, name)
+    image.write(path, model)
+    lun = Editor(media.File(path), model)
+    lun.footer(model.named['broken'].volume.name, lambda raw: put(raw, 0, '8s', b'v_poison'), copy=False)
+    model.options = {'drop': [str(model.named[name].uuid) for name in ('broken', 'base')]}
+    model.other = {'drop': [str(model.named['other'].uuid)]}
+    return model
+
+
 def mgt_nearly_full(path, seed):
     """Deleted slots fill MGT; there is hardly room for the log.
 
@@ -261,7 +278,8 @@ def _shapes():
         table['keep_' + name] = _keeping(shapes.SHAPES[name])
     for name in samples.NAMES:
         table['sample_' + name] = _sample(name)
-    for function in (mgt_nearly_full, resigned_before, resigned_then_used, resigned_then_used_in_place, killed_then_used) + busy.SCENES:
+    for function in (left_behind, mgt_nearly_full, resigned_before, resigned_then_used, resigned_then_used_in_place,
+                     killed_then_used) + busy.SCENES:
         table[function.__name__] = function
     return table
 

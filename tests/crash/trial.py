@@ -80,7 +80,7 @@ class Trial(object):
         sr_uuid = identity.new_uuid()
         device = recorder.Recorder(medium)
         try:
-            result = resign.resign(device, sr_uuid, scsi_id=scenes.SCSI_ID, **self.scene.options)
+            result = resign.resign(device, sr_uuid, scsi_id=scenes.SCSI_ID, **{True: self.scene.other, False: self.scene.options}[recovers])
             found = lun.Lun(device, lun.Placement(device))
         finally:
             device.close()

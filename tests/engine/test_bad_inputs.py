@@ -29,7 +29,8 @@ FAULTS = {"SRUnavailable": 47, "LVMMaster": 58, "LVMOneLUN": 99, "LVMNoVolume": 
 NUMBERS = dict([("ManyPVs", 99), ("MissingPV", 99)] +
                [(name, 100) for name in ("NoLabel", "ManyLabels", "BadLabel", "BadArea", "NoVolumeGroup", "BadText",
                                          "NotAnSR", "WrongPV", "AreasDiffer")] +
-               [(name, 181) for name in ("NoMGT", "BadMGT", "BadName", "OldMGT", "NewMGT", "ThinDaemon", "WrongSRUuid", "DuplicateVDI")])
+               [(name, 181) for name in ("NoMGT", "BadMGT", "BadName", "OldMGT", "NewMGT", "ThinDaemon", "WrongSRUuid", "DuplicateVDI",
+                                         "UuidOfSR", "BadRecord", "BadVDIName")])
 
 
 def sha256(path):

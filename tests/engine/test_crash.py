@@ -52,6 +52,11 @@ def test_crash_states_of_an_sr_with_snapshots(two):
     assert min(count.phases.values()) > 0
 
 
+def test_crash_states_of_a_run_that_leaves_vdis_behind(directory):
+    count = check(explorer.Explorer(scenes.build('left_behind', directory)).first_run(QUICK))
+    assert min(count.phases.values()) > 0
+
+
 def test_crash_states_of_an_sr_with_qcow2_disks(directory):
     count = check(explorer.Explorer(scenes.build('qcow2_snapshots', directory)).first_run(QUICK))
     assert min(count.phases.values()) > 0

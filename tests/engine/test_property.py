@@ -13,10 +13,11 @@ import xml.sax.saxutils
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+import pytest
 
 from conftest import copy
 from luns import devices, expect
-from lvhd import generate, image, reader, vgtext
+from lvhd import generate, image, policy, reader, vgtext
 from relvm import errors, identity, octets
 from relvm.engine import blockdev, rehearsal, resign, verify
 from relvm.formats import lvmlabel, lvmtext, mgt, redolog, vhd
@@ -62,6 +63,20 @@ class Scene(object):
 def test_any_sr_is_resigned(seed):
     with Scene(seed) as scene:
         outcome = expect.Outcome(scene.original, scene.path, expect.kept_of(scene.model), UUID)
+        expect.everything(outcome)
+
+
+@examples(6)
+@given(seed=SEEDS, picks=st.lists(st.integers(0, 1000), min_size=1, max_size=3))
+def test_whatever_is_left_behind_everything_else_is_as_ever(seed, picks):
+    with Scene(seed) as scene:
+        stored = [vdi.uuid for vdi in scene.model.vdis if vdi.stored]
+        drop = [str(stored[pick % len(stored)]) for pick in picks]
+        if not policy.kept_leaves(scene.model, drop):
+            with pytest.raises(errors.NothingLeft):
+                devices.run(scene.path, UUID, drop=drop)
+            return
+        outcome = expect.Outcome(scene.original, scene.path, expect.kept_of(scene.model, drop), UUID, drop=drop)
         expect.everything(outcome)
 
 

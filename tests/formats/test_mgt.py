@@ -303,7 +303,7 @@ def test_a_record_that_would_grow_beyond_its_sectors():
 def test_the_sr_is_no_vdi():
     sr = some_sr()
     sr.add(u'odd', uuid=sr.uuid)
-    with pytest.raises(errors.DuplicateVDI) as caught:
+    with pytest.raises(errors.UuidOfSR) as caught:
         metadata(writer.used(sr)).live()
     assert sr.uuid in str(caught.value)
 

@@ -53,7 +53,8 @@ ELSEWHERE = {
 # Advice that several classes share
 NEW_CLONE = "Make a new clone. If that one is refused as well, the original has the same fault"
 UNKNOWN_OWNER = "Somebody else owns this VG, or a newer LVM wrote it; detach it there, or make a new clone"
-VDI = "Repair or remove this VDI on the original and clone again"
+LEAVE = "If the original is gone, device-config:drop=<uuid of the VDI> (--drop) leaves it behind, with all that depends on it"
+VDI = "Repair or remove this VDI on the original and clone again. " + LEAVE
 BASES = ("%d base copies stay, since disks depend on them (resigning never merges disks): after sr-scan each appears as a VDI of its own, "
          "and CloudStack expects exactly one VDI")
 UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")

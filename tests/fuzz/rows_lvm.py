@@ -6,7 +6,7 @@ import struct
 
 from fuzz import luns
 from fuzz.edit import put
-from fuzz.rows import NEW, NEW_CLONE, UNKNOWN_OWNER, Table, advice
+from fuzz.rows import NEW, NEW_CLONE, UNKNOWN_OWNER, VDI, Table, advice
 from lvhd.lvmdisk import area_header, crc, label_sector
 from lvhd.model import SECTOR, Volume
 
@@ -35,8 +35,10 @@ ELSEWHERE = "the LVM label points to a metadata area at offset %d, and %s. " + (
 TOO_SMALL = "the LUN has %d bytes, but its %s needs %d. The clone is truncated; make a new one."
 UNKNOWN = ("the LV %s is named or tagged like a volume of sm, but is none that sm makes. Remove or rename it on the original and "
            "clone again.")
-DUPLICATE = "two objects carry the uuid %s: %s. Remove one of them on the original and clone again."
-QCOW2 = "the QCOW2 image in LV %s is not understood: %s. Repair or remove this VDI on the original and clone again."
+DUPLICATE = ("two objects carry the uuid {disk_uuid}: %s. Remove one of them on the original and clone again. If the original is gone, "
+             "device-config:drop={disk_uuid} (--drop) leaves both behind.")
+OF_SR = "the uuid of the SR, {sr}, is also that of %s. Remove that VDI on the original and clone again."
+QCOW2 = "the QCOW2 image in LV %s is not understood: %s. " + VDI + "."
 KEPT = "the LV %s is not of an SR; it is kept"
 NO_ROOM = ("the LVM metadata area has no free run of %d bytes for a second text; the largest has %d. Remove some VDIs from the original "
            "and clone again.")
@@ -783,12 +785,12 @@ def lun_larger_than_the_pv(lun):
     pass
 
 
-@refused(NEW, "DuplicateVDI", DUPLICATE % ("{sr}", "the SR and the LV VHD-{sr}"))
+@refused(NEW, "UuidOfSR", OF_SR % "the LV VHD-{sr}")
 def lv_with_the_uuid_of_the_sr(lun):
     lun.text(lun.sr.named["disk"].volume.name, "VHD-" + lun.sr.uuid)
 
 
-@refused(22, "DuplicateVDI", DUPLICATE % ("{disk_uuid}", "the LVs {disk} and LV-{disk_uuid}"))
+@refused(22, "DuplicateVDI", DUPLICATE % "the LVs {disk} and LV-{disk_uuid}")
 def vhd_and_raw_lv_of_one_uuid(lun):
     lun.text(lun.sr.named["raw"].volume.name, "LV-" + lun.sr.named["disk"].uuid)
 

@@ -14,15 +14,18 @@ refused, accepted = table.refused, table.accepted
 
 MGT = "the SR metadata volume (MGT) is not understood: %s. " + advice("BadMGT") + "."
 NAME = "the SR metadata volume (MGT) is not understood: %s. " + advice("BadName") + "."
+VDI_NAME = "the SR metadata volume (MGT) is not understood: %s. " + advice("BadVDIName") + "."
 DISK = "the name of VDI {disk_uuid} (record at offset 2048) "
 HEADER = MGT % "its header is %s"
 VERSION = "the SR metadata volume (MGT) has version %s; 1:2 is expected. "
-RECORD = MGT % "VDI {disk_uuid} (record at offset 2048) %s"
+RECORD = ("the SR metadata volume (MGT) is not understood: VDI {disk_uuid} (record at offset 2048) %s. " + advice("BadRecord") + ".")
 SHAPELESS = RECORD % "is not of the known form"
 USED = MGT % "its header says that %d of 262144 bytes are in use"
-DUPLICATE = "two objects carry the uuid %s: %s. Remove one of them on the original and clone again."
+DUPLICATE = ("two objects carry the uuid {disk_uuid}: %s. Remove one of them on the original and clone again. If the original is gone, "
+             "device-config:drop={disk_uuid} (--drop) leaves both behind.")
+OF_SR = "the uuid of the SR, {sr}, is also that of %s. Remove that VDI on the original and clone again."
 DROPPED = "the VDI %s would be dropped (%s), but %s depend on it. Make them independent of it on the original and " + (
-    "clone again, or keep snapshots (device-config:snapshots=keep).")
+    "clone again, or keep snapshots (device-config:snapshots=keep). Or device-config:drop={snap_uuid} (--drop) leaves all of them behind.")
 NOTHING_LEFT = "no VDI would be left: %s. device-config:snapshots=keep resigns an SR that holds only snapshots; or make VDIs of them " + (
     "first.")
 
@@ -104,6 +107,8 @@ def _mgt_edit(number, title, text, old, new, model=luns.snapshot):
         lun.mgt(old, new)
     spoil.__name__ = str(title)
     reason = "BadName" if advice("BadName") in text else "BadMGT"
+    if "VDI {disk_uuid}" in text:
+        reason = {"BadName": "BadVDIName", "BadMGT": "BadRecord"}[reason]
     refused(number, reason, text, model=model)(spoil)
 
 
@@ -136,29 +141,29 @@ def sr_of_the_thin_daemon(lun):
 _BOMB = b'<!DOCTYPE a [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>'
 _mgt_edit(20, "dtd_in_the_sr_record", MGT % "the SR record is not of the known form", b"<uuid>", _BOMB + b"<uuid>")
 _mgt_edit(20, "dtd_before_a_vdi_record", SHAPELESS, b"<vdi>", _BOMB + b"<vdi>")
-_mgt_edit(20, "entity_in_a_name", NAME % (DISK + "has an entity that sm does not write"), b"<name_label>disk",
+_mgt_edit(20, "entity_in_a_name", VDI_NAME % (DISK + "has an entity that sm does not write"), b"<name_label>disk",
           b"<name_label>&bomb;")
 _mgt_edit(20, "external_entity", SHAPELESS, b"<vdi>",
           b'<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/passwd">]><vdi>')
-_mgt_edit(20, "numeric_entity", NAME % (DISK + "has an entity that sm does not write"), b"<name_label>disk",
+_mgt_edit(20, "numeric_entity", VDI_NAME % (DISK + "has an entity that sm does not write"), b"<name_label>disk",
           b"<name_label>&#0;")
-_mgt_edit(20, "bare_ampersand", NAME % (DISK + "has an entity that sm does not write"), b"<name_label>disk",
+_mgt_edit(20, "bare_ampersand", VDI_NAME % (DISK + "has an entity that sm does not write"), b"<name_label>disk",
           b"<name_label>a & b")
 _mgt_edit(20, "processing_instruction", SHAPELESS, b"<vdi>", b"<?php x?><vdi>")
 _mgt_edit(20, "comment", SHAPELESS, b"<vdi>", b"<!-- x --><vdi>")
 _mgt_edit(20, "cdata", SHAPELESS, b"<name_label>disk", b"<name_label><![CDATA[disk]]>")
-_mgt_edit(20, "latin_1", NAME % (DISK + "is not UTF-8"), b"<name_label>disk", b"<name_label>d\xefsk")
-_mgt_edit(20, "name_cut_within_a_character", NAME % (DISK + "is not UTF-8"), b"<name_label>disk",
+_mgt_edit(20, "latin_1", VDI_NAME % (DISK + "is not UTF-8"), b"<name_label>disk", b"<name_label>d\xefsk")
+_mgt_edit(20, "name_cut_within_a_character", VDI_NAME % (DISK + "is not UTF-8"), b"<name_label>disk",
           b"<name_label>dis\xe2\x82")
-_mgt_edit(20, "overlong_utf_8", NAME % (DISK + "is not UTF-8"), b"<name_label>disk",
+_mgt_edit(20, "overlong_utf_8", VDI_NAME % (DISK + "is not UTF-8"), b"<name_label>disk",
           b"<name_label>\xc0\xbcvdi\xc0\xbe")
-_mgt_edit(20, "surrogate_in_utf_8", NAME % (DISK + "is not UTF-8"), b"<name_label>disk",
+_mgt_edit(20, "surrogate_in_utf_8", VDI_NAME % (DISK + "is not UTF-8"), b"<name_label>disk",
           b"<name_label>\xed\xa0\x80")
-_mgt_edit(20, "noncharacter", NAME % (DISK + "has a character that XML does not have"), b"<name_label>disk",
+_mgt_edit(20, "noncharacter", VDI_NAME % (DISK + "has a character that XML does not have"), b"<name_label>disk",
           b"<name_label>\xef\xbf\xbf")
-_mgt_edit(20, "nul_in_a_name", NAME % (DISK + "has control characters"), b"<name_label>disk",
+_mgt_edit(20, "nul_in_a_name", VDI_NAME % (DISK + "has control characters"), b"<name_label>disk",
           b"<name_label>di\0sk")
-_mgt_edit(20, "escape_in_a_name", NAME % (DISK + "has control characters"), b"<name_label>disk",
+_mgt_edit(20, "escape_in_a_name", VDI_NAME % (DISK + "has control characters"), b"<name_label>disk",
           b"<name_label>\x1b[2Jdisk")
 _mgt_edit(20, "control_in_the_name_of_the_sr", NAME % "the name of the SR has control characters", b"<name_label>iSCSI",
           b"<name_label>\x07iSCSI")
@@ -207,8 +212,10 @@ def _record(number, title, what, old, new, model=luns.snapshot):
     def spoil(lun):
         lun.record(lun.sr.named["disk"], old, new)
     spoil.__name__ = str("record_" + title)
-    text = MGT % ("the VDI record at offset 2048 %s" % what) if "../" in what else RECORD % what
-    refused(number, "BadMGT", text, model=model)(spoil)
+    reason, text = "BadRecord", RECORD % what
+    if "../" in what:
+        reason, text = "BadMGT", MGT % ("the VDI record at offset 2048 %s" % what)
+    refused(number, reason, text, model=model)(spoil)
 
 
 _record(NEW, "without_deleted", "has no field deleted, or another value than 0 or 1", b"<deleted>0</deleted>", b"")
@@ -230,12 +237,12 @@ _record(NEW, "with_an_unknown_field", "has the unknown field svid", b"<deleted>"
 _record(NEW, "without_its_end", "is not of the known form", b"</vdi>", b"")
 
 
-@refused(22, "DuplicateVDI", DUPLICATE % ("{disk_uuid}", "two records of the metadata volume"))
+@refused(22, "DuplicateVDI", DUPLICATE % "two records of the metadata volume")
 def two_records_of_one_uuid(lun):
     lun.record(lun.sr.named["raw"], lun.sr.named["raw"].uuid.encode("ascii"), lun.sr.named["disk"].uuid.encode("ascii"))
 
 
-@refused(NEW, "DuplicateVDI", DUPLICATE % ("{sr}", "the SR and the VDI record at offset 2048"))
+@refused(NEW, "UuidOfSR", OF_SR % "the VDI record at offset 2048")
 def record_with_the_uuid_of_the_sr(lun):
     lun.record(lun.sr.named["disk"], lun.sr.named["disk"].uuid.encode("ascii"), lun.sr.uuid.encode("ascii"))
 

@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 from fuzz import luns
 from fuzz.edit import put
-from fuzz.rows import BASES, NEW, VDI, Table, advice
+from fuzz.rows import BASES, LEAVE, NEW, VDI, Table, advice
 from lvhd import shapes
 from lvhd.model import SECTOR
 
@@ -17,7 +17,8 @@ POISONED = ("the VHD in LV {disk} was in the middle of a resize that moves its b
 FOOTERS = ("the two footers of {disk} differ: an operation of sm had begun and is undone; the footer at the start, which sm goes by, is "
            "taken")
 LOCATOR = "the VHD in LV {disk} has a parent name or locator that is not understood: %s. " + VDI + "."
-MISSING = "the parent of LV {disk}, %s, is not on this LUN. The original cannot read this VDI either; remove it there and clone again."
+MISSING = ("the parent of LV {disk}, %s, is not on this LUN. The original cannot read this VDI either; remove it there and clone again. " +
+           LEAVE + ".")
 MISMATCH = "LV {disk} names %s as its parent, but carries the unique id of another VHD. " + VDI + "."
 CHAIN = "the chain of LV %s %s. " + VDI + "."
 UNSOUND = ("the resigned LUN would not be a sound SR: %s. The LUN is unchanged. Let the original be scanned, clone it again; if it "

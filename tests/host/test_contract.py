@@ -48,7 +48,9 @@ def volumes(path):
 
 
 # (what is done to the LUN, the reason's name); none of their sentences names the device, which differs from door to door
-REFUSALS = [(no_label, 'NoLabel'), (damaged_text, 'BadArea'), (exported, 'Exported'), (no_mgt, 'NoMGT'), (broken_vhd, 'BadVHD')]
+REFUSALS = [(no_label, 'NoLabel'), (damaged_text, 'BadArea'), (exported, 'Exported'), (no_mgt, 'NoMGT'), (broken_vhd, 'BadVHD'),
+            (lambda path: None, 'NothingToDrop'), (broken_vhd, 'NothingLeft')]
+ABSENT = '12345678-1234-4123-8123-123456789abc'
 
 
 def words(text):
@@ -82,7 +84,7 @@ def plugin_preview(a):
 
 
 def command_preview(a):
-    ended = relvm('preview', a.clone, '--json')
+    ended = relvm('preview', a.clone, '--json', '--drop', drop_of(a))
     assert ended.status == 1
     return shown(ended.json())
 
@@ -94,7 +96,7 @@ def shown(data):
 
 
 def command_resign(a):
-    ended = relvm('resign', a.clone, '--json')
+    ended = relvm('resign', a.clone, '--json', '--drop', drop_of(a))
     assert ended.status == 1
     answer = json.loads(ended.out)
     assert answer['done'] is False
@@ -103,7 +105,12 @@ def command_resign(a):
 
 
 def config(a):
-    return a.config(chapuser='user', chappassword=MARKER)
+    return a.config(chapuser='user', chappassword=MARKER, **dict([('drop', value) for value in [drop_of(a)] if value]))
+
+
+def drop_of(a):
+    """What all doors are to leave behind."""
+    return getattr(a, 'drop', '')
 
 
 DOORS = [driver_create, plugin_attach, driver_probe, plugin_preview, command_preview, command_resign]
@@ -114,6 +121,7 @@ def test_a_refusal_is_the_same_at_every_door(array, spoil, reason):  # noqa: F81
     a = array(shapes.one(1), same_target=False, chap=['user', MARKER])
     a.attach_original()
     spoil(a.clone)
+    a.drop = {'NothingToDrop': ABSENT, 'NothingLeft': str(a.sr.vdis[0].uuid)}.get(reason, '')
     before, untouched, original = a.traces(), sha256(a.clone), sha256(a.original)
     sentences = {}
     for door in DOORS:

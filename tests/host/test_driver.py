@@ -18,6 +18,7 @@ import pytest
 from dom0 import pools
 from dom0.stopped import is_stopped
 from dom0.world import lock_lines
+from luns import damage
 from lvhd import image, reader, shapes
 from lvhd.model import Volume
 from relvm import identity
@@ -215,6 +216,38 @@ def test_a_disk_with_a_snapshot_keeps_leaf_and_base_copy(array):
     assert "2 base copies stay" in report
     a.resign()
     assert sorted(vdi["name_label"] for vdi in a.adopt().values()) == ["base copy", "base copy", "vdi0"]
+
+
+@everywhere
+def test_a_broken_vdi_is_left_behind(array):
+    """Refused without drop=, with a sentence that names it; with it the rest is attached, and log and preview say what went."""
+    sr = shapes.two_snapshots(1)
+    broken, good = shapes.disk(sr, "broken"), shapes.disk(sr, "good")
+    a = array(sr)
+    damage.header(a.clone, broken.volume.name, damage.put(0, b"no cookie"))
+    code, text, _ = a.create()
+    assert code == "SR_BACKEND_FAILURE_47" and broken.uuid in text and "device-config:drop=" in text
+    config = a.config(drop=broken.uuid)
+    document = xml.dom.minidom.parseString(a.xapi.sr_probe(a.TYPE, config))
+    vdis = [dict((part.tagName, part.firstChild.data.strip() if part.firstChild else "") for part in vdi.childNodes if part.nodeType == 1)
+            for vdi in document.getElementsByTagName("vdi")]
+    said, = [vdi for vdi in vdis if vdi["uuid"] == broken.uuid]
+    assert said["action"] == "drop" and said["reason"].startswith("left behind, as drop= says: the VHD in LV")
+    a.resign(config=config)
+    assert "VDI %s dropped: left behind, as drop= says" % broken.uuid in a.world.log()
+    names = [vdi["name_label"] for vdi in a.adopt().values()]
+    assert "good" in names and "broken" not in names and good.name_label == "good"
+
+
+@pytest.mark.parametrize("value, code, words", [("x", "BadDrop", "drop=x"),
+                                                ("12345678-1234-4123-8123-123456789abc", "NothingToDrop", "12345678")])
+def test_what_cannot_be_left_behind_is_refused(array, value, code, words):
+    a = array()
+    before, untouched = a.traces(), sha256(a.clone)
+    number, text, _ = a.create(a.config(drop=value))
+    assert number == "SR_BACKEND_FAILURE_47" and words in text
+    assert '<reason code="%s">' % code in a.xapi.sr_probe(a.TYPE, a.config(drop=value))
+    assert (a.traces(), sha256(a.clone)) == (before, untouched)
 
 
 def test_a_preview_packs_the_lun_on_request(array):

@@ -39,9 +39,9 @@ class Outcome(object):
         self.uuids = mapping(original, path)
 
 
-def kept_of(model):
-    """The segments of every volume of a model that a resign keeps."""
-    volumes = [vdi.volume for vdi in policy.kept(model)] + policy.kept_volumes(model) + [model.mgt_volume]
+def kept_of(model, left=()):
+    """The segments of every volume of a model that a resign keeps; left: uuids that it leaves behind."""
+    volumes = [vdi.volume for vdi in policy.kept(model, left)] + policy.kept_volumes(model) + [model.mgt_volume]
     return set(tuple(volume.segments) for volume in volumes)
 
 

@@ -8,16 +8,17 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 SYSTEM_TYPES = ("ha_statefile", "redo_log", "metadata", "cbt_metadata")
 
 
-def kept_leaves(sr):
-    """The VDIs a user sees afterwards."""
+def kept_leaves(sr, left=()):
+    """The VDIs a user sees afterwards. left: uuids that go with all that depends on them."""
     return [vdi for vdi in sr.vdis
-            if vdi.stored and not vdi.hidden and not vdi.is_a_snapshot and vdi.type not in SYSTEM_TYPES]
+            if vdi.stored and not vdi.hidden and not vdi.is_a_snapshot and vdi.type not in SYSTEM_TYPES and
+            not [node for node in vdi.chain() if node.uuid in left]]
 
 
-def kept(sr):
+def kept(sr, left=()):
     """Every VDI whose volume remains: the kept leaves and their ancestors, in the order of the model."""
     remaining = set()
-    for leaf in kept_leaves(sr):
+    for leaf in kept_leaves(sr, left):
         remaining.update(id(node) for node in leaf.chain())
     return [vdi for vdi in sr.vdis if id(vdi) in remaining]
 

@@ -235,8 +235,8 @@ class LogicalVolume(object):
         step = 1024 * 1024
         zero, zeros = b"\0" * SECTOR, b"\0" * step
         for offset in range(0, self.size, step):
-            data = self.read(offset, step)
-            if data == zeros:
+            data = self.read(offset, min(step, self.size - offset))
+            if data == zeros[:len(data)]:
                 continue
             for start in range(0, len(data), SECTOR):
                 if data[start:start + SECTOR] != zero:

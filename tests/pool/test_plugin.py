@@ -178,6 +178,16 @@ def test_preview_asks_the_driver_and_answers_json(host):
     assert ['host.get_by_uuid', ['uuid-of-this-host']] in host.called()
 
 
+@pytest.mark.parametrize('function, call', [('preview', 'SR.probe'), ('attach', 'SR.create')])
+def test_what_is_left_behind_is_handed_on_to_the_resign_alone(host, function, call):
+    attachable(host)
+    _, failure = host.run(function, SCSIid='3600', drop='a,b')
+    assert failure is None
+    configs = [arguments[1] for name, arguments in host.called() if name == call]
+    assert configs[0] == {'SCSIid': '3600', 'drop': 'a,b'}
+    assert not [arguments for name, arguments in host.called() if name != call and 'a,b' in repr(arguments)]
+
+
 def packed(host, shape):
     """The driver's answer with a file that it made."""
     path = host.directory.join('made')

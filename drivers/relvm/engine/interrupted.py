@@ -112,10 +112,16 @@ def leaf(model, journal, _):
         if child is not None and old is None:
             if not child.sits_on(parent):
                 model.say(not_begun)
+                if child.error is not None and not parent.hidden:
+                    # nobody can tell whether the journal's block is its own
+                    model.report.append('sm may have been merging VDI %s, which cannot be read, into the LV %s; if so, what that holds is '
+                                        'of two points in time' % (child.uuid, parent.lv.name))
             elif child.prefix == QCOW2:
                 # blktap lets the VM write to the parent before any of the names says so
                 child.error = errors.Journals(lv=journal.lv, what='a QCOW2 disk that is merged into its parent: the LUN does not tell '
                                               'which of the two has the latest data')
+                # it is nothing without the child
+                parent.set_hidden(True)
             else:
                 _undo_leaf(model, parent, child)
         elif child is None and old is not None:
@@ -159,6 +165,7 @@ def _renamed_once(model, journal, parent, old):
         _undo_leaf(model, parent, old)
     elif _elsewhere(journal, parent):
         old.error = _elsewhere(journal, parent)
+        parent.set_hidden(True)
         old.become(old.prefix, journal.uuid)
     else:
         model.drop(old, 'a leaf that sm has merged into its parent')

@@ -13,6 +13,7 @@ from relvm import errors
 from relvm import identity
 from relvm.engine import ahead
 from relvm.engine import foreign
+from relvm.engine import leaving
 from relvm.engine import settle
 from relvm.engine.vdi import Vdi
 from relvm.formats import journals
@@ -81,12 +82,16 @@ class Lun(object):
     device, label, area, vg, mgt (mgt.Metadata), mgt_lv, vdis {uuid: Vdi}, order [Vdi],
     carried [(lvmgroup.LogicalVolume, Vdi)] (journals that sm still needs), left_out [(LV name, why)] (what sm no longer needs),
     decided [sentence] (what was settled), uuids {uuid: None} (all that an LV that sm made mentions),
+    leaving (leaving.Leaving),
     cbt_logs [lvmgroup.LogicalVolume], others [lvmgroup.LogicalVolume] (an administrator's), lost [mgt.Record] (records without an LV),
     report [sentence]
     """
 
-    def __init__(self, device, placement):
-        """Reads all. Raises a subclass of errors.Refused for whatever is not understood."""
+    def __init__(self, device, placement, drop=()):
+        """Reads all. Raises a subclass of errors.Refused for whatever is not understood, unless it is about a VDI that is left behind.
+
+        drop: uuids of VDIs to leave behind, as engine.leaving has it.
+        """
         self.device = device
         self.placement = placement
         self.label = placement.label
@@ -94,6 +99,7 @@ class Lun(object):
         self.report = list(placement.area.report)
         self.vg = placement.group()
         self._check_volume_group()
+        self.leaving = leaving.Leaving(drop, self.vg.sr_uuid, self.vg.lvs)
         self._sort_volumes()
         self._read_mgt()
         self._settle(self._read_disks())
@@ -161,41 +167,54 @@ class Lun(object):
         if mgt.LV_NAME not in self.vg.lvs:
             raise errors.NoMGT()
         self.mgt_lv = self.vg.lvs[mgt.LV_NAME]
-        self.mgt = mgt.Metadata(self.reader(self.mgt_lv), self.vg.lv_size(self.mgt_lv))
+        self.mgt = mgt.Metadata(self.reader(self.mgt_lv), self.vg.lv_size(self.mgt_lv), leaving=self.leaving)
         if self.mgt.sr_uuid != self.vg.sr_uuid and not self.placement.staged:
             raise errors.WrongSRUuid(mgt=self.mgt.sr_uuid, vg=self.vg.sr_uuid)
 
     def _read_disks(self):
         """[Vdi] of every LV that is or was one."""
-        seen = ahead.read(self.device, self.vg, [(_FORMATS[kind], lv) for kind, _, lv in self._vdi_lvs if kind in _FORMATS])
+        seen = self._read_ahead()
         nodes = []
         for prefix, uuid, lv in self._vdi_lvs:
             if uuid == self.vg.sr_uuid:
-                raise errors.DuplicateVDI(what='the SR and the LV %s' % lv.name, uuid=uuid)
+                raise errors.UuidOfSR(what='the LV %s' % lv.name, uuid=uuid)
             read = self.reader(lv, seen)
             disk = error = None
             if prefix in _FORMATS:
                 try:
                     disk = _FORMATS[prefix].Disk(lv.name, self.vg.lv_size(lv), read)
                 except errors.ReadFailed:
-                    raise
+                    error = errors.UnreadableVDI(lv=lv.name, **errors.current().fields)
+                    if uuid not in self.leaving:
+                        raise error
                 except errors.Refused:
                     error = errors.current()
             node = Vdi(prefix, uuid, lv, disk, error)
-            if error is not None:
+            if error is not None and uuid not in self.leaving:
                 node.unmade = not isinstance(error, errors.FixedVHD) and _FORMATS[prefix].unmade(self.vg.lv_size(lv), read)
             nodes.append(node)
         return nodes
 
+    def _read_ahead(self):
+        """What ahead.read() answers for all images but those that are left behind, which may be on bad sectors."""
+        try:
+            return ahead.read(self.device, self.vg, [(_FORMATS[kind], lv) for kind, uuid, lv in self._vdi_lvs
+                                                     if kind in _FORMATS and uuid not in self.leaving])
+        except errors.ReadFailed:
+            # each by itself then: that tells which VDI it is about
+            return {}
+
     def _settle(self, nodes):
         records = self.mgt.live()
-        settled = settle.settle(self.vg.sr_uuid, nodes, self.journals, self._trims, records)
+        settled = settle.settle(self.vg.sr_uuid, nodes, self.journals, self._trims, records, self.leaving)
         self.order, self.vdis, self.carried, self.left_out = settled.order, settled.vdis, settled.carried, settled.left_out
         self.decided, self.uuids = settled.decided, settled.uuids
         self.report.extend(settled.decided + settled.report)
         for vdi in self.order:
             if vdi.disk is not None:
                 self.report.extend(vdi.disk.report)
+            if vdi.left_behind:
+                continue
             if vdi.record is None:
                 self.report.append('the LV %s has no record in the metadata volume' % vdi.lv.name)
             elif vdi.record.fields['vdi_type'] != mgt.VDI_TYPES[_KINDS[vdi.prefix]]:

@@ -14,14 +14,15 @@ from relvm.octets import octets
 
 
 class Origins(object):
-    """sr: the SR's source; sources: [uuid] as the history has them, [] without one; scsi_id: of the LUN that was last resigned so, None
-    without a history.
+    """sr: the SR's source; sources: [uuid] as the history has them, [] without one, those among them that drop= named; scsi_id: of the
+    LUN that was last resigned so, None without a history; unmarked: that resign came to its end, but for the mark that says so.
     """
 
     def __init__(self, sr_uuid, history=None):
         self.sr = sr_uuid
         self.sources = []
         self.scsi_id = None
+        self.unmarked = False
         self._of = {}
         if history is not None:
             self.sr = history.sr
@@ -48,7 +49,9 @@ def read(lun, scsi_id, recovered):
     history = redolog.load_history(lun.reader(lun.mgt_lv), lun.vg.lv_size(lun.mgt_lv))
     if history is None or not _valid(lun, history) or not (recovered or _this_lun(lun, history, scsi_id)):
         return Origins(sr_uuid)
-    return Origins(sr_uuid, history)
+    found = Origins(sr_uuid, history)
+    found.unmarked = not history.done and _now(lun) == history.after
+    return found
 
 
 def marks(text_crc, metadata):

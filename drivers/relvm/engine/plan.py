@@ -46,6 +46,9 @@ class Plan(object):
         self.keep_snapshots = keep_snapshots
         self.origins = traced or origins.Origins(lun.vg.sr_uuid)
         self.report = list(lun.report)
+        for uuid in lun.leaving.missing:
+            if uuid not in self.origins.sources:
+                raise errors.NothingToDrop(uuid=uuid)
         if lun.vg.exported:
             raise errors.Exported(vg=lun.vg.name)
         if sr_uuid == lun.vg.sr_uuid and not again:
@@ -60,7 +63,7 @@ class Plan(object):
         """Which VDIs stay. A hidden node stays as long as something that stays refers to it."""
         reasons = {}
         for vdi in self.lun.order:
-            why = self._never_kept(vdi)
+            why = vdi.left_behind or self._never_kept(vdi)
             if why:
                 reasons[vdi.uuid] = why
         waiting = [vdi for vdi in self.lun.order if vdi.hidden]
@@ -80,9 +83,9 @@ class Plan(object):
                 self.kept.append(vdi)
                 continue
             self.dropped.append((vdi, reasons[vdi.uuid]))
-            if vdi.children and self._never_kept(vdi):
-                raise errors.DroppedHasChildren(uuid=vdi.uuid, why=reasons[vdi.uuid],
-                                                children=', '.join([child.lv.name for child in vdi.children]))
+            children = [child.lv.name for child in vdi.children if not child.left_behind]
+            if children and self._never_kept(vdi):
+                raise errors.DroppedHasChildren(uuid=vdi.uuid, why=reasons[vdi.uuid], children=', '.join(children))
         for vdi in self.kept:
             if vdi.parent is not None and not vdi.parent.hidden:
                 self.report.append('the LV %s is not hidden, and %s depends on it: writing to the first would damage the second' %
@@ -205,7 +208,7 @@ class Plan(object):
         size = lun.vg.lv_size(lun.mgt_lv)
         if len(lun.mgt_lv.segments) != 1:
             raise errors.BadExtents(lv=mgt.LV_NAME, what='%d segments; one is expected' % len(lun.mgt_lv.segments))
-        sources = self.origins.sources or [source for source, _ in self.map.vdis]
+        sources = self.origins.sources or [source for source, _ in self.map.vdis] + lun.leaving.gone
         history = redolog.History(self.origins.sr, sources, origins.marks(lun.area.text_crc, lun.mgt.raw),
                                   origins.marks(lvmlabel.crc(octets(self.final_text)), self.new_mgt), self.scsi_id)
         self.log = redolog.Log(self.pv_uuid, self.staged, lvmlabel.crc(octets(self.staged_text)), lun.area.size, self.runs, history)

@@ -16,7 +16,8 @@ The label alone says where a run that was killed has come to. On its standard ar
 new plan is made and whatever log is found is dead. On the staged area of a log that belongs to it: the logged changes are applied
 again, which is harmless, and the run goes on from there; then, unless it was this very LUN and the SR uuid of this call, the SR is
 resigned once more, so that success always means that the LUN has the SR uuid of this call, and two clones of a half-done LUN never
-end as twins. Anything else is refused.
+end as twins. Anything else is refused. The logged changes say which VDIs were left behind: a call that finishes what another one
+began on this LUN leaves behind those, whichever it names itself.
 
 A LUN that has the SR uuid of this call already, from a resign after which nobody used it, is a success without a write.
 """
@@ -72,16 +73,24 @@ class Result(object):
         self.recovered = recovered
         self.map = mapped
 
+    def told(self):
+        """[sentence] of every VDI and every LV that was left out."""
+        if self.plan is None:
+            return []
+        return ['VDI %s dropped: %s' % (vdi.uuid, why) for vdi, why in self.plan.dropped] + \
+            ['LV %s dropped: %s' % (name, why) for name, why in self.plan.removed]
+
 
 def resign(device, sr_uuid, name_label=None, name_description=None, taken=(), progress=None, scsi_id='',
-           keep_snapshots=False):
+           keep_snapshots=False, drop=()):
     """The whole job on an open blockdev.Device. Returns a Result; the LUN then has the SR uuid `sr_uuid`.
 
     Names: UTF-8 as native str, None keeps what MGT says. taken: uuids that must not be chosen. scsi_id: of the LUN, '' when not known.
-    keep_snapshots: they are not dropped.
+    keep_snapshots: they are not dropped. drop: uuids of VDIs to leave behind (engine.leaving).
     Raises errors.Refused (nothing changed that anybody reads) or errors.Interrupted (repeat the call to finish).
     """
-    return _uncollected(_resign, device, sr_uuid, (name_label, name_description), taken, progress or Progress(), scsi_id, keep_snapshots)
+    return _uncollected(_resign, device, sr_uuid, (name_label, name_description), taken, progress or Progress(), scsi_id, keep_snapshots,
+                        drop)
 
 
 def _uncollected(function, *arguments):
@@ -96,7 +105,7 @@ def _uncollected(function, *arguments):
             gc.enable()
 
 
-def _resign(device, sr_uuid, names, taken, progress, scsi_id, keep_snapshots):
+def _resign(device, sr_uuid, names, taken, progress, scsi_id, keep_snapshots, drop):
     progress.step('plan')
     # What a killed run wrote can be read before it is on the medium, and a power loss now could still undo it: the label, for one,
     # but not what this run writes because of it
@@ -113,13 +122,13 @@ def _resign(device, sr_uuid, names, taken, progress, scsi_id, keep_snapshots):
     try:
         if recovered:
             placement = Placement(once)
-        lun = Lun(once, placement)
+        lun, found = _read(once, placement, scsi_id, drop, bool(recovered), bool(recovered) and same_lun)
         if same_lun:
-            done = _already(lun, sr_uuid, scsi_id, bool(recovered))
+            done = _already(lun, found, sr_uuid, scsi_id)
             if done is not None:
                 progress.switched()
                 return Result(None, bool(recovered), done.map)
-        plan = _plan(lun, sr_uuid, names, taken, bool(recovered), scsi_id, keep_snapshots)
+        plan = Plan(lun, sr_uuid, names[0], names[1], taken, bool(recovered), found, scsi_id, keep_snapshots)
         execute(device, plan, rehearsal.rehearse(once, plan), progress)
     except errors.Refused:
         if not recovered:
@@ -128,26 +137,40 @@ def _resign(device, sr_uuid, names, taken, progress, scsi_id, keep_snapshots):
     return Result(plan, bool(recovered), plan.map)
 
 
-def _already(lun, sr_uuid, scsi_id, recovered):
-    """The Done of a LUN that a resign has given this very SR uuid, and that nobody has used since; None for any other."""
-    if lun.vg.sr_uuid != sr_uuid:
-        return None
+def _read(once, placement, scsi_id, drop, recovered, decided):
+    """The Lun without VDIs that are left behind, and its origins.Origins.
+
+    recovered: an interrupted run on it has just been finished. decided: that run was one on this very LUN, so that its log has said what
+    is left behind, and `drop` says nothing any more.
+    """
+    lun = Lun(once, placement, drop)
     found = origins.read(lun, scsi_id, recovered)
-    if found.scsi_id != scsi_id or verify.problems(lun):
+    if not drop or not (decided or found.unmarked and found.scsi_id == scsi_id):
+        return lun, found
+    staying = [vdi.uuid for vdi in lun.order if vdi.uuid in lun.leaving]
+    lun = Lun(once, placement)
+    if staying:
+        lun.report.append('the resign that was interrupted has not left behind %s; it was finished as it had begun, and they stay' %
+                          ', '.join(staying))
+    return lun, found
+
+
+def _already(lun, found, sr_uuid, scsi_id):
+    """The Done of a LUN that a resign has given this very SR uuid, and that nobody has used since; None for any other."""
+    if lun.vg.sr_uuid != sr_uuid or found.scsi_id != scsi_id:
+        return None
+    named = [vdi for vdi in lun.order if vdi.left_behind] + [uuid for uuid in lun.leaving.missing if uuid not in found.sources]
+    if named or verify.problems(lun):
         return None
     return Done(lun, origins.Map(found.sr, sr_uuid, [(found.of(vdi.uuid), vdi.uuid) for vdi in lun.order]))
 
 
-def _plan(lun, sr_uuid, names, taken, again, scsi_id, keep_snapshots):
-    return Plan(lun, sr_uuid, names[0], names[1], taken, again, origins.read(lun, scsi_id, again), scsi_id, keep_snapshots)
-
-
-def preview(device, sr_uuid, name_label=None, name_description=None, taken=(), scsi_id='', keep_snapshots=False):
+def preview(device, sr_uuid, name_label=None, name_description=None, taken=(), scsi_id='', keep_snapshots=False, drop=()):
     """The Plan that resign() would carry out, or a Done, and whether it would finish an interrupted run first. Writes nothing."""
-    return _uncollected(_preview, device, sr_uuid, (name_label, name_description), taken, scsi_id, keep_snapshots)
+    return _uncollected(_preview, device, sr_uuid, (name_label, name_description), taken, scsi_id, keep_snapshots, drop)
 
 
-def _preview(device, sr_uuid, names, taken, scsi_id, keep_snapshots):
+def _preview(device, sr_uuid, names, taken, scsi_id, keep_snapshots, drop):
     foreign.check(device)
     view = rehearsal.Once(device)
     placement = Placement(view)
@@ -156,16 +179,16 @@ def _preview(device, sr_uuid, names, taken, scsi_id, keep_snapshots):
         log = find_log(view, placement)
         same_lun = log.made_on(scsi_id)
         view = _finished(view, placement, log, scsi_id)
+    now = placement
     if placement.staged:
-        lun = Lun(view, Placement(view))
-    else:
-        lun = Lun(view, placement)
+        now = Placement(view)
+    lun, found = _read(view, now, scsi_id, drop, placement.staged, placement.staged and same_lun)
     done = None
     if same_lun:
-        done = _already(lun, sr_uuid, scsi_id, placement.staged)
+        done = _already(lun, found, sr_uuid, scsi_id)
     if done is not None:
         return done, placement.staged
-    plan = _plan(lun, sr_uuid, names, taken, placement.staged, scsi_id, keep_snapshots)
+    plan = Plan(lun, sr_uuid, names[0], names[1], taken, placement.staged, found, scsi_id, keep_snapshots)
     rehearsal.rehearse(view, plan)
     return plan, placement.staged
 

@@ -27,52 +27,54 @@ class Settled(object):
     carried   [(LogicalVolume, Vdi)] of journals that sm still needs, and whose they are
     decided   [sentence] of what was settled; report [sentence] of what is odd beside that
     uuids     {uuid: None} of all that an LV that sm made mentions
+    leaving   leaving.Leaving; VDIs that it takes away are in `order`, with their left_behind set
     """
 
-    def __init__(self, sr_uuid, nodes, records):
+    def __init__(self, sr_uuid, nodes, records, left):
         self.sr_uuid = sr_uuid
         self.nodes = nodes
         self.records = records
+        self.leaving = left
         self.left_out = []
         self.carried = []
         self.decided = []
         self.report = []
         self.uuids = {}
-        self._gone = {}
+        self.gone = {}
 
     def at(self, uuid):
         """The Vdi whose LV has this uuid in its own name, or None."""
         for node in self.nodes:
             stored = node.stored()
-            if stored is not None and stored[1] == uuid and node.lv.name not in self._gone:
+            if stored is not None and stored[1] == uuid and node.lv.name not in self.gone:
                 return node
         return None
 
     def old(self, uuid):
         """The Vdi whose LV is called OLD_<uuid>, or None."""
         for node in self.nodes:
-            if node.stored() is None and node.lv.name.endswith(uuid) and node.lv.name not in self._gone:
+            if node.stored() is None and node.lv.name.endswith(uuid) and node.lv.name not in self.gone:
                 return node
         return None
 
     def children(self, parent):
         """Whose images name this Vdi as a parent, in any place."""
         stored = parent.stored()
-        return [node for node in self.nodes if node.disk is not None and stored in node.disk.parents and node.lv.name not in self._gone]
+        return [node for node in self.nodes if node.disk is not None and stored in node.disk.parents and node.lv.name not in self.gone]
 
     def staying(self):
-        return [node for node in self.nodes if node.lv.name not in self._gone]
+        return [node for node in self.nodes if node.lv.name not in self.gone]
 
     def drop(self, node, why):
         """The LV of a Vdi goes."""
-        self._gone[node.lv.name] = why
+        self.gone[node.lv.name] = why
         self.left_out.append((node.lv.name, why))
 
     def say(self, sentence):
         self.decided.append(sentence)
 
 
-def settle(sr_uuid, nodes, found, trims, records):
+def settle(sr_uuid, nodes, found, trims, records, left):
     """The Settled of one LUN.
 
     sr_uuid  of the VG
@@ -80,18 +82,14 @@ def settle(sr_uuid, nodes, found, trims, records):
     found    [(journals.Journal, LogicalVolume)]
     trims    [LogicalVolume] of sr-trim
     records  {uuid: mgt.Record} of MGT
+    left     leaving.Leaving; what is wrong with such a VDI, or its journals, is no reason to refuse
 
     Raises a subclass of errors.Refused for what cannot be decided.
     """
-    model = Settled(sr_uuid, nodes, records)
+    model = Settled(sr_uuid, nodes, records, left)
     for node in nodes:
         model.uuids[node.uuid] = None
-    seen = {}
-    for journal, _ in found:
-        if (journal.kind, journal.uuid) in seen:
-            raise errors.Journals(lv=journal.lv, what='the second one of its kind for this VDI')
-        seen[(journal.kind, journal.uuid)] = None
-        model.uuids[journal.uuid] = None
+    found = _singular(model, found)
     _each(model, found, journals.INFLATE, _inflate)
     _each(model, found, journals.RESIZE, _resize)
     _each(model, found, journals.COALESCE, _coalesce)
@@ -103,19 +101,46 @@ def settle(sr_uuid, nodes, found, trims, records):
     _each(model, found, journals.RELINK, interrupted.relink)
     _merged(model)
     _unmade(model)
-    _finish(model)
+    _finish(model, found)
     _link(model)
     _unfinished(model)
     _each(model, found, journals.ZERO, _zero)
     return model
 
 
+def _singular(model, found):
+    """The journals; of a VDI that is left behind, none of which there are two."""
+    seen = {}
+    for journal, lv in found:
+        seen.setdefault((journal.kind, journal.uuid), []).append(lv.name)
+        model.uuids[journal.uuid] = None
+    twice = [key for key in seen if len(seen[key]) > 1]
+    for journal, lv in found:
+        if (journal.kind, journal.uuid) in twice:
+            if journal.uuid not in model.leaving:
+                raise errors.Journals(lv=seen[(journal.kind, journal.uuid)][1], what='the second one of its kind for this VDI')
+            _forget(model, journal, lv)
+    return [(journal, lv) for journal, lv in found if (journal.kind, journal.uuid) not in twice]
+
+
 def _each(model, found, kind, rule):
     for journal, lv in found:
         if journal.kind == kind:
-            if rule(model, journal, lv):
+            try:
+                if rule(model, journal, lv):
+                    continue
+            except errors.Refused:
+                # the rules refuse before they change anything
+                if journal.uuid not in model.leaving:
+                    raise
+                _forget(model, journal, lv)
                 continue
             model.left_out.append((lv.name, 'a journal of sm'))
+
+
+def _forget(model, journal, lv):
+    model.left_out.append((lv.name, 'a journal of sm'))
+    model.say('the journal %s cannot be carried out; VDI %s is left behind, and it is dropped' % (lv.name, journal.uuid))
 
 
 def _inflate(model, journal, _):
@@ -142,7 +167,7 @@ def _coalesce(model, journal, _):
 
 def _zero(model, journal, lv):
     node = model.vdis.get(journal.uuid)
-    if node is None or node.prefix != vdis.RAW:
+    if node is None or node.prefix != vdis.RAW or node.left_behind:
         model.say('sm had enlarged VDI %s, which is gone; its journal %s is dropped' % (journal.uuid, lv.name))
         return False
     model.carried.append((lv, node))
@@ -154,7 +179,7 @@ def _zero(model, journal, lv):
 def _merged(model):
     """OLD_ volumes that no journal speaks of."""
     for node in model.staying():
-        if node.stored() is not None or node.name != node.lv.name:
+        if node.stored() is not None or node.name != node.lv.name or model.leaving.has(node):
             continue
         if node.disk is None:
             raise node.error
@@ -172,14 +197,16 @@ def _unmade(model):
             model.say('sm had begun to make VDI %s; its LV %s has no image yet and is dropped' % (node.uuid, node.lv.name))
 
 
-def _finish(model):
+def _finish(model, found):
     """What stays is understood, and each uuid is there once."""
     model.order = []
     model.vdis = {}
+    gone = [node.uuid for node in model.nodes if node.lv.name in model.gone]
+    model.leaving.mark(model.staying(), gone + list(model.records) + [journal.uuid for journal, _ in found])
     for node in model.staying():
-        if node.error is not None:
+        if node.error is not None and not node.left_behind:
             raise node.error
-        if node.uuid in model.vdis:
+        if node.uuid in model.vdis and not (node.left_behind and model.vdis[node.uuid].left_behind):
             raise errors.DuplicateVDI(what='the LVs %s and %s' % (model.vdis[node.uuid].lv.name, node.lv.name), uuid=node.uuid)
         node.record = model.records.get(node.uuid)
         model.vdis[node.uuid] = node
@@ -190,6 +217,12 @@ def _link(model):
     by_name = dict([(node.stored(), node) for node in model.order if node.stored() is not None])
     for node in list(model.order):
         if node.disk is None or node.disk.parent is None:
+            continue
+        if node.left_behind:
+            # to be shown, and no more
+            node.parent = node.moved_to or by_name.get(node.disk.parent)
+            if node.parent is not None:
+                node.parent.children.append(node)
             continue
         parent = node.moved_to
         node.disk.check_names(model.sr_uuid, parent is not None)
@@ -210,7 +243,7 @@ def _link(model):
                 raise errors.ParentMismatch(lv=node.lv.name, parent=name)
         node.parent = parent
         parent.children.append(node)
-    for node in model.order:
+    for node in [node for node in model.order if not node.left_behind]:
         depth = 1
         above = node
         while above.parent is not None:
@@ -229,10 +262,10 @@ def _unfinished(model):
     record, stays, and holds the same: the parent has no record either, or is an older one below an unused and so dropped base copy.
     """
     for node in list(model.order):
-        if node.record is not None or node.hidden or node.children or node.parent is None:
+        if node.record is not None or node.hidden or node.children or node.parent is None or node.left_behind:
             continue
         others = [other for other in node.parent.children
-                  if other.record is not None and not other.hidden and not other.never_kept()]
+                  if other.record is not None and not other.hidden and not other.left_behind and not other.never_kept()]
         if not others or not node.is_empty():
             continue
         if node.parent.record is None or [other for other in others if not other.children and other.is_empty()]:

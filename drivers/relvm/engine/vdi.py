@@ -3,6 +3,7 @@
 
 TAG_HIDDEN = 'hidden'
 RAW = 'LV'
+KINDS = {'VHD': 'vhd', 'QCOW2': 'qcow2', RAW: 'raw'}
 
 
 class Vdi(object):
@@ -13,6 +14,7 @@ class Vdi(object):
     disk      vhd.Disk or qcow2.Disk, None when raw or not understood
     error     the errors.Refused that says why it cannot stay, or None; unmade  no image was ever finished in it
     record    mgt.Record or None
+    left_behind  why it goes although nothing else says so (engine.leaving), or ''
     parent    Vdi or None; children [Vdi]
 
     What it becomes, which is what it is unless settle() found an operation of sm that was cut off:
@@ -30,6 +32,7 @@ class Vdi(object):
         self.disk = disk
         self.error = error
         self.unmade = False
+        self.left_behind = ''
         self.record = None
         self.parent = None
         self.children = []
@@ -54,9 +57,7 @@ class Vdi(object):
 
     def kind(self):
         """raw, vhd or qcow2"""
-        if self.disk is None:
-            return 'raw'
-        return self.disk.KIND
+        return KINDS[self.prefix]
 
     def name_label(self):
         """As stored: UTF-8, escaped."""

@@ -91,6 +91,10 @@ _FIELDS = {
     'metadata_of_pool': _ANY,
     'offset': _NUMBER,
 }
+# What takes the place of a record that is not understood, with the fields that sm writes; for a uuid and a vdi_type
+_DELETED = ('<uuid>%s</uuid><is_a_snapshot>0</is_a_snapshot><snapshot_of></snapshot_of><type>user</type><vdi_type>%s</vdi_type>'
+            '<read_only>0</read_only><managed>0</managed><snapshot_time></snapshot_time><metadata_of_pool></metadata_of_pool>'
+            '<deleted>1</deleted></vdi>')
 _NEEDED = ('is_a_snapshot', 'read_only', 'managed', 'type')
 
 
@@ -132,8 +136,8 @@ class Record(object):
 
     def _check_values(self):
         whose = self._whose()
-        _checked_name(self.name_label, 'the name of %s' % whose)
-        _checked_name(self.name_description, 'the description of %s' % whose)
+        _checked_name(self.name_label, 'the name of %s' % whose, errors.BadVDIName)
+        _checked_name(self.name_description, 'the description of %s' % whose, errors.BadVDIName)
         for name in self.order:
             wrong = _wrong(self.fields[name])
             if wrong:
@@ -147,7 +151,10 @@ class Record(object):
         return 'the VDI record at offset %d' % self.offset
 
     def _bad(self, what):
-        raise errors.BadMGT(what='%s %s' % (self._whose(), what))
+        error = errors.BadMGT
+        if _RECORD_UUID.search(self.raw):
+            error = errors.BadRecord
+        raise error(what='%s %s' % (self._whose(), what))
 
     def check(self, right):
         """Raises BadMGT unless a VDI's record has all that sm's scan asks of it, and nothing that is not known here.
@@ -212,6 +219,39 @@ class Record(object):
         return head + tail.ljust(SECTOR)
 
 
+class Spoilt(object):
+    """A record that is not understood, of a VDI that is left behind: a deleted record takes its place. As Record, as far as that goes."""
+
+    deleted = False
+    name_label = name_description = ''
+
+    def __init__(self, offset, raw, uuid):
+        self.offset = offset
+        self.raw = raw
+        self.uuid = uuid
+        self.fields = {'uuid': uuid, 'vdi_type': VDI_TYPES['vhd']}
+
+    def check(self, right):
+        """Nothing is wrong with what goes."""
+
+    def blank(self):
+        """As Record.blank()."""
+        return []
+
+    def is_snapshot(self):
+        """As Record.is_snapshot()."""
+        return False
+
+    def dropped_type(self):
+        """As Record.dropped_type()."""
+        return ''
+
+    def rewritten(self, uuids, drop, vdi_type):
+        """The 1024 bytes of a deleted record, native str."""
+        tail = _DELETED % (uuids[self.uuid], vdi_type)
+        return '<vdi><name_label></name_label><name_description></name_description>'.ljust(SECTOR) + tail.ljust(SECTOR)
+
+
 class Metadata(object):
     """The whole volume.
 
@@ -221,9 +261,10 @@ class Metadata(object):
     records       [Record]
     """
 
-    def __init__(self, read, size, head_only=False):
-        """read: function (offset, length) -> bytes in the volume; size: of the volume; head_only: the SR's own sectors, and no records.
-        Raises BadMGT, BadName, OldMGT, NewMGT."""
+    def __init__(self, read, size, head_only=False, leaving=()):
+        """read: function (offset, length) -> bytes in the volume; size: of the volume; head_only: the SR's own sectors, and no records;
+        leaving: uuids of VDIs that are left behind, whatever their records say. Raises BadMGT, BadName, OldMGT, NewMGT."""
+        self.leaving = leaving
         if size < RECORDS_AT:
             raise errors.BadMGT(what='it has %d bytes' % size)
         head = text(read(0, SECTOR))
@@ -272,13 +313,26 @@ class Metadata(object):
         self.name_description = _checked_name(description.group(1), 'the description of the SR')
         self.records = []
         for offset in range(RECORDS_AT, end, RECORD_SIZE):
-            self.records.append(Record(offset, raw[offset:offset + RECORD_SIZE]))
+            self.records.append(self._record(offset, raw[offset:offset + RECORD_SIZE]))
 
     def _refuse_header(self, head):
         magic, _, major, minor = struct.unpack(_BINARY_HEADER, octets(head[:struct.calcsize(_BINARY_HEADER)]))
         if magic == octets('XSSM') and head[4:5] != ':' and (major, minor) <= VERSION:
             raise errors.OldMGT(version='%d:%d in the binary form from before 6.0' % (major, minor))
         raise errors.BadMGT(what='its header is %s' % (head[:32].rstrip(' \0') or 'empty'))
+
+    def _record(self, offset, raw):
+        try:
+            record = Record(offset, raw)
+            if record.uuid in self.leaving and not record.deleted:
+                record.check({})
+            return record
+        except errors.BadMGT:
+            # sector B is the fields; a name cannot hold a tag
+            named = dict.fromkeys(_RECORD_UUID.findall(raw[SECTOR:]))
+            if len(named) != 1 or list(named)[0] not in self.leaving:
+                raise
+            return Spoilt(offset, raw, list(named)[0])
 
     def blank(self):
         """Which names of the SR are nothing but white space, as Record.blank()."""
@@ -293,10 +347,10 @@ class Metadata(object):
             if record.deleted:
                 continue
             record.check(right)
-            if record.uuid in found:
+            if record.uuid in found and record.uuid not in self.leaving:
                 raise errors.DuplicateVDI(what='two records of the metadata volume', uuid=record.uuid)
             if record.uuid == self.sr_uuid:
-                raise errors.DuplicateVDI(what='the SR and the VDI record at offset %d' % record.offset, uuid=record.uuid)
+                raise errors.UuidOfSR(what='the VDI record at offset %d' % record.offset, uuid=record.uuid)
             found[record.uuid] = record
         return found
 
@@ -352,10 +406,10 @@ def _wrong(value):
     return ''
 
 
-def _checked_name(value, what):
+def _checked_name(value, what, error=errors.BadName):
     wrong = _wrong(value)
     if wrong:
-        raise errors.BadName(what=what, wrong=wrong)
+        raise error(what=what, wrong=wrong)
     return value
 
 

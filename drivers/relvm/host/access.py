@@ -39,6 +39,7 @@ class Access(object):
     resigned     True once it has its new identity
     map          then an origins.Map: what became of what
     question     the lvmview.Question whether this host's LVM sees it, or None
+    told         then [sentence] of what was left out
     """
 
     was_visible = shared = False
@@ -55,6 +56,7 @@ class Access(object):
         self.resigned = False
         self.map = None
         self.question = None
+        self.told = []
         self._begin = 0
         self._attached = False
         self._lock = None

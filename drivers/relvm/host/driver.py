@@ -12,6 +12,7 @@ from relvm import errors
 from relvm import identity
 from relvm import octets
 from relvm.engine import blockdev
+from relvm.engine import leaving
 from relvm.engine import resign
 from relvm.engine.lun import Lun
 from relvm.engine.lun import Placement
@@ -64,16 +65,19 @@ class Resigner(object):
         taken = smcompat.known_uuids(self.session)
         sr_uuid = self._wanted_uuid(lun.sr_uuid)
         keep = self._keep_snapshots()
+        drop = self._dropped()
         luns = smcompat.luns_of_srs(self.session)
 
         def rewrite(device, progress):
             # whoever does the work, and when: nothing is written that this host's sm would lose
             vg = Placement(device).group()
-            smcompat.refuse_images(vg)
+            smcompat.refuse_images(vg, drop)
             self._check_original(vg)
             _refuse_ahead(lun, device, luns)
             lun.ask_lvm(device.path)
-            lun.map = resign.resign(device, sr_uuid, names[0], names[1], taken, progress, self.SCSIid, keep).map
+            result = resign.resign(device, sr_uuid, names[0], names[1], taken, progress, self.SCSIid, keep, drop)
+            lun.map = result.map
+            lun.told = result.told()
             lun.resigned = True
         return rewrite
 
@@ -94,6 +98,8 @@ class Resigner(object):
         smcompat.log('%s: SR %s was %s' % (self.SCSIid, lun.map.sr_uuid, lun.map.sr_from))
         for source, uuid in lun.map.vdis:
             smcompat.log('%s: VDI %s was %s' % (self.SCSIid, uuid, source))
+        for line in lun.told:
+            smcompat.log('%s: %s' % (self.SCSIid, line))
         lun.steps.step('verify')
         try:
             found = _read(lun.path)
@@ -121,6 +127,7 @@ class Resigner(object):
             self._refuse_used_lun()
             sr_uuid = self._wanted_uuid(smcompat.util.gen_uuid())
             self._keep_snapshots()
+            drop = self._dropped()
         except errors.Refused:
             # attaching it would disturb whoever uses it
             report.add_reason(data, errors.current())
@@ -132,9 +139,9 @@ class Resigner(object):
             device = blockdev.Device(lun.path, False)
             try:
                 data = report.preview(device, sr_uuid, None, None, smcompat.known_uuids(self.session), self.SCSIid,
-                                      self._keep_snapshots())
+                                      self._keep_snapshots(), drop)
                 self._add_original(data, device)
-                self._add_foreign_images(data, device)
+                self._add_foreign_images(data, device, drop)
                 self._add_the_pools_word(data, device, lun)
                 if self.dconf.get('pack') == 'true':
                     data['pack'] = self._pack(device)
@@ -171,10 +178,10 @@ class Resigner(object):
         pack.pack(device, path, self.dconf.get('names') == 'true')
         return path
 
-    def _add_foreign_images(self, data, device):
+    def _add_foreign_images(self, data, device, drop):
         """Whatever else is said of the LUN, what is on it is shown."""
         try:
-            smcompat.refuse_images(Placement(device).group())
+            smcompat.refuse_images(Placement(device).group(), drop)
         except errors.Qcow2Host:
             report.add_reason(data, errors.current())
         except errors.Refused:
@@ -216,6 +223,9 @@ class Resigner(object):
         if value not in ('keep', 'drop'):
             raise errors.BadSnapshots(value=value)
         return value == 'keep'
+
+    def _dropped(self):
+        return leaving.parse(self.dconf.get('drop', ''))
 
     def _wanted_uuid(self, otherwise):
         """The new SR uuid: that of the device config, which nothing of the pool may have, or `otherwise`."""

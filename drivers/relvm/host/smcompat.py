@@ -38,6 +38,7 @@ import re
 import sys
 
 from relvm import errors
+from relvm.engine import leaving
 
 
 def _module(name):
@@ -140,9 +141,13 @@ def knows_qcow2():
     return _qcow2_scanner() is not None
 
 
-def refuse_images(vg):
-    """Raises errors.Qcow2Host when this host's sm would lose disks of the SR. A locked LUN waits for a host that would not."""
-    names = [lv.name for lv in vg.order if lv.name.startswith('QCOW2-')]
+def refuse_images(vg, drop=()):
+    """Raises errors.Qcow2Host when this host's sm would lose disks of the SR. A locked LUN waits for a host that would not.
+
+    drop: uuids of VDIs that are left behind.
+    """
+    left = leaving.Leaving(drop, vg.sr_uuid, vg.lvs)
+    names = [lv.name for lv in vg.order if lv.name.startswith('QCOW2-') and lv.name[-36:] not in left]
     if names and not knows_qcow2():
         raise errors.Qcow2Host(lvs=', '.join(names))
 

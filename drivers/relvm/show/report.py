@@ -29,7 +29,7 @@ from relvm.engine.lun import Lun
 from relvm.engine.lun import Placement
 
 
-def preview(device, sr_uuid, name_label=None, name_description=None, taken=(), scsi_id='', keep_snapshots=False):
+def preview(device, sr_uuid, name_label=None, name_description=None, taken=(), scsi_id='', keep_snapshots=False, drop=()):
     """What resign() would do, as data. Never raises errors.Refused: a refusal is part of the answer."""
     data = empty(device.size)
     try:
@@ -42,14 +42,14 @@ def preview(device, sr_uuid, name_label=None, name_description=None, taken=(), s
         data['copied_from'] = errors.printable(lvmgroup.copied_from(vg.pv_device))
         data['device_hint'] = errors.printable(vg.pv_device)
         data['locked'] = placement.staged
-        plan, _ = resign.preview(device, sr_uuid, name_label, name_description, taken, scsi_id, keep_snapshots)
+        plan, _ = resign.preview(device, sr_uuid, name_label, name_description, taken, scsi_id, keep_snapshots, drop)
         data['possible'] = True
         _describe(data, plan.lun)
         data['done'] = isinstance(plan, resign.Done)
         _decide(data, plan)
     except errors.Refused:
         add_reason(data, errors.current())
-        _describe_what_can_be_read(data, device)
+        _describe_what_can_be_read(data, device, drop)
     return data
 
 
@@ -70,9 +70,9 @@ def add_reason(data, error):
     data['reasons'].append({'code': error.code(), 'sentence': str(error)})
 
 
-def _describe_what_can_be_read(data, device):
+def _describe_what_can_be_read(data, device, drop):
     try:
-        _describe(data, Lun(device, Placement(device)))
+        _describe(data, Lun(device, Placement(device), drop))
     except errors.Refused:
         pass
 
