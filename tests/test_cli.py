@@ -235,7 +235,7 @@ def test_vdis_that_are_left_behind(clone, shape_called):
     shown = relvm('preview', path, '--drop', named)
     assert shown.status == 0 and shown.out.count('   drop   left behind, as drop= says') == 2
     for wrong in ('x', OTHER):
-        ended = relvm('resign', path, '--drop', wrong)
+        ended = relvm('resign', path, '--drop', named + ',' + wrong)
         assert ended.status == 1 and wrong in ended.err
     assert damage.fingerprint(path) == before
     data = relvm('resign', path, '--drop', named, '--json').json()
