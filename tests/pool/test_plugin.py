@@ -181,6 +181,8 @@ def test_preview_asks_the_driver_and_answers_json(host):
 @pytest.mark.parametrize('function, call', [('preview', 'SR.probe'), ('attach', 'SR.create')])
 def test_what_is_left_behind_is_handed_on_to_the_resign_alone(host, function, call):
     attachable(host)
+    if function == 'preview':
+        host.answers['SR.probe'] = '<SRlist><SR><UUID>u</UUID><resign><possible>true</possible></resign></SR></SRlist>'
     _, failure = host.run(function, SCSIid='3600', drop='a,b')
     assert failure is None
     configs = [arguments[1] for name, arguments in host.called() if name == call]
