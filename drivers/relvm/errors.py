@@ -54,7 +54,10 @@ RENAME_MGT = ('sm makes this volume anew from the records of xapi: on the pool m
               'VG_XenStorage-<SR uuid> MGT MGT_old; from 7.0 on with LVM_SYSTEM_DIR=/etc/lvm/master), unplug and plug the PBDs of '
               'the SR, and clone again')
 LEAVE = 'If the original is gone, device-config:drop=<uuid of the VDI> (--drop) leaves it behind, with all that depends on it'
-REPAIR_VDI = 'Repair or remove this VDI on the original and clone again. ' + LEAVE
+# vhd-util repair writes the footer at the end again, and nothing else: no VHD that is refused is taken after it
+REMOVE_VDI = ('Copy what can still be read of this VDI (xe vdi-copy), or restore it from a backup. Then delete it on the original (xe '
+              'vdi-destroy); where sm cannot read it either, so that its scan fails, remove the LV %(lv)s on the pool master (lvremove; '
+              'from 7.0 on with LVM_SYSTEM_DIR=/etc/lvm/master) and forget the VDI (xe vdi-forget). Then clone again. ') + LEAVE
 # fn=pack and fn=selftest are functions of the xapi plugin
 REPORT = 'report this, with the file of fn=pack and the answer of fn=selftest'
 UDEV = 'The device links of this host are out of date or two LUNs have one id: rescan the bus, and compare with the array'
@@ -375,12 +378,12 @@ class UnknownVolume(Refused):
 
 class BadQcow2(Refused):
     text = 'the QCOW2 image in LV %(lv)s is not understood: %(what)s'
-    advice = REPAIR_VDI
+    advice = REMOVE_VDI
 
 
 class BadVHD(Refused):
     text = 'the VHD in LV %(lv)s is not understood: %(what)s'
-    advice = REPAIR_VDI
+    advice = REMOVE_VDI
 
 
 class FixedVHD(BadVHD):
@@ -396,7 +399,7 @@ class Poisoned(Refused):
 
 class BadLocator(Refused):
     text = 'the VHD in LV %(lv)s has a parent name or locator that is not understood: %(what)s'
-    advice = REPAIR_VDI
+    advice = REMOVE_VDI
 
 
 class ParentMissing(Refused):
@@ -406,12 +409,12 @@ class ParentMissing(Refused):
 
 class ParentMismatch(Refused):
     text = 'LV %(lv)s names %(parent)s as its parent, but carries the unique id of another VHD'
-    advice = REPAIR_VDI
+    advice = REMOVE_VDI
 
 
 class BadChain(Refused):
     text = 'the chain of LV %(lv)s %(what)s'
-    advice = REPAIR_VDI
+    advice = REMOVE_VDI
 
 
 class DroppedHasChildren(Refused):

@@ -50,19 +50,22 @@ ELSEWHERE = {
     50: "host/test_driver.test_a_volume_that_sits_on_the_clone_is_refused_by_name",
     52: "host/test_driver.test_left_over_records_of_this_type_are_no_reason_to_refuse",
 }
-# Advice that several classes share
-NEW_CLONE = "Make a new clone. If that one is refused as well, the original has the same fault"
-UNKNOWN_OWNER = "Somebody else owns this VG, or a newer LVM wrote it; detach it there, or make a new clone"
-LEAVE = "If the original is gone, device-config:drop=<uuid of the VDI> (--drop) leaves it behind, with all that depends on it"
-VDI = "Repair or remove this VDI on the original and clone again. " + LEAVE
-BASES = ("%d base copies stay, since disks depend on them (resigning never merges disks): after sr-scan each appears as a VDI of its own, "
-         "and CloudStack expects exactly one VDI")
-UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def advice(reason):
     """The advice of a class of relvm.errors, where a test of its own (remedies) carries it out."""
     return getattr(errors, reason).advice
+
+
+# Advice that several classes share
+NEW_CLONE = "Make a new clone. If that one is refused as well, the original has the same fault"
+UNKNOWN_OWNER = "Somebody else owns this VG, or a newer LVM wrote it; detach it there, or make a new clone"
+LEAVE = "If the original is gone, device-config:drop=<uuid of the VDI> (--drop) leaves it behind, with all that depends on it"
+REMOVE = advice("BadVHD") % {"lv": "%s"}
+VDI = REMOVE % "{disk}"
+BASES = ("%d base copies stay, since disks depend on them (resigning never merges disks): after sr-scan each appears as a VDI of its own, "
+         "and CloudStack expects exactly one VDI")
+UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Row(object):

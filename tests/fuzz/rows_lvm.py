@@ -6,7 +6,7 @@ import struct
 
 from fuzz import luns
 from fuzz.edit import put
-from fuzz.rows import NEW, NEW_CLONE, UNKNOWN_OWNER, VDI, Table, advice
+from fuzz.rows import NEW, NEW_CLONE, REMOVE, UNKNOWN_OWNER, Table, advice
 from lvhd.lvmdisk import area_header, crc, label_sector
 from lvhd.model import SECTOR, Volume
 
@@ -38,7 +38,8 @@ UNKNOWN = ("the LV %s is named or tagged like a volume of sm, but is none that s
 DUPLICATE = ("two objects carry the uuid {disk_uuid}: %s. Remove one of them on the original and clone again. If the original is gone, "
              "device-config:drop={disk_uuid} (--drop) leaves both behind.")
 OF_SR = "the uuid of the SR, {sr}, is also that of %s. Remove that VDI on the original and clone again."
-QCOW2 = "the QCOW2 image in LV %s is not understood: %s. " + VDI + "."
+QCOW2_NAME = "QCOW2-12345678-1234-4123-8123-123456789abc"
+QCOW2 = "the QCOW2 image in LV %s is not understood: %s. " + REMOVE % QCOW2_NAME + "."
 KEPT = "the LV %s is not of an SR; it is kept"
 NO_ROOM = ("the LVM metadata area has no free run of %d bytes for a second text; the largest has %d. Remove some VDIs from the original "
            "and clone again.")

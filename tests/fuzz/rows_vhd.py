@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 from fuzz import luns
 from fuzz.edit import put
-from fuzz.rows import BASES, LEAVE, NEW, VDI, Table, advice
+from fuzz.rows import BASES, LEAVE, NEW, REMOVE, VDI, Table, advice
 from lvhd import shapes
 from lvhd.model import SECTOR
 
@@ -20,7 +20,7 @@ LOCATOR = "the VHD in LV {disk} has a parent name or locator that is not underst
 MISSING = ("the parent of LV {disk}, %s, is not on this LUN. The original cannot read this VDI either; remove it there and clone again. " +
            LEAVE + ".")
 MISMATCH = "LV {disk} names %s as its parent, but carries the unique id of another VHD. " + VDI + "."
-CHAIN = "the chain of LV %s %s. " + VDI + "."
+CHAIN = "the chain of LV {%s} %s. " + REMOVE % "{%s}" + "."
 UNSOUND = ("the resigned LUN would not be a sound SR: %s. The LUN is unchanged. Let the original be scanned, clone it again; if it "
            "comes back, report this, with the file of fn=pack and the answer of fn=selftest.")
 ABSENT = "12345678-1234-4123-8123-123456789abc"
@@ -91,7 +91,7 @@ def hidden_footer_of_an_early_tapdisk(lun):
     _early_tapdisk(lun)
 
 
-@refused(26, "BadVHD", "the VHD in LV {base} is not understood: both its footers are damaged. " + VDI + ".")
+@refused(26, "BadVHD", "the VHD in LV {base} is not understood: both its footers are damaged. " + REMOVE % "{base}" + ".")
 def hidden_footer_without_its_sum(lun):
     lun.footer(lun.sr.named["base"].volume.name, lambda raw: put(raw, 85, "B", 2), sum_right=False)
 
@@ -304,7 +304,7 @@ def _self_parent(lun):
     lun.header(disk(lun), lambda raw: put(raw, 40, "16s", own))
 
 
-@refused(29, "BadChain", CHAIN % ("{disk}", "comes back to itself"))
+@refused(29, "BadChain", CHAIN % ("disk", "comes back to itself", "disk"))
 def its_own_parent(lun):
     _self_parent(lun)
 
@@ -319,12 +319,12 @@ def _cycle_of_hidden_nodes():
     return sr
 
 
-@refused(29, "BadChain", CHAIN % ("{one}", "comes back to itself"), model=_cycle_of_hidden_nodes)
+@refused(29, "BadChain", CHAIN % ("one", "comes back to itself", "one"), model=_cycle_of_hidden_nodes)
 def cycle_of_hidden_nodes(lun):
     pass
 
 
-@refused(29, "BadChain", CHAIN % ("{disk}", "is longer than 30"), model=lambda: luns.chain(31))
+@refused(29, "BadChain", CHAIN % ("disk", "is longer than 30", "disk"), model=lambda: luns.chain(31))
 def chain_of_31(lun):
     pass
 
