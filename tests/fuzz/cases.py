@@ -17,10 +17,15 @@ class Cases(object):
         kind = choices.below(8)
         base = choices.pick(self.locked if kind >= 5 else self.plain)
         pages = mutate.mutate(base, choices).editor.medium
+        drop = ()
+        if choices.one_in(3):
+            # whatever is wrong with them is no reason any more
+            vdis = base.editor.sr.vdis
+            drop = [str(choices.pick(vdis).uuid) for _ in range(1 + choices.below(2))]
         if kind == 0:
-            data = oracle.show(pages)
+            data = oracle.show(pages, drop)
             return data["reasons"][0]["code"] if data["reasons"] else "accepted"
-        reason = oracle.look(pages) if kind in (1, 2, 5) else oracle.run(pages, locked=kind >= 5)
+        reason = oracle.look(pages, drop=drop) if kind in (1, 2, 5) else oracle.run(pages, kind >= 5, drop)
         return "accepted" if reason is None else reason.code()
 
     def part(self, choices):

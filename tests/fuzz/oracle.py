@@ -46,11 +46,11 @@ def said(error):
     return sentence
 
 
-def look(pages, sr_uuid=FIRST_SR):
-    """Reads and plans as a preview does: the reason, or None. Nothing is written."""
+def look(pages, sr_uuid=FIRST_SR, drop=()):
+    """Reads and plans as a preview does: the reason, or None. Nothing is written. drop: uuids of VDIs to leave behind."""
     device = media.Device(pages, writable=False)
     try:
-        resign.preview(device, sr_uuid)
+        resign.preview(device, sr_uuid, drop=drop)
     except errors.ResignError:
         reason = errors.current()
         said(reason)
@@ -59,10 +59,10 @@ def look(pages, sr_uuid=FIRST_SR):
     return None
 
 
-def show(pages):
+def show(pages, drop=()):
     """The whole preview in every form: the data."""
     device = media.Device(pages, writable=False)
-    data = report.preview(device, FIRST_SR)
+    data = report.preview(device, FIRST_SR, drop=drop)
     text = jsontext.dumps(data)
     assert all(" " <= char <= "~" for char in text)
     assert json.loads(text)["possible"] == data["possible"]
@@ -75,11 +75,11 @@ def show(pages):
     return data
 
 
-def run(pages, locked=False):
+def run(pages, locked=False, drop=()):
     """Resigns the LUN in memory: the reason, or None. locked: it carried a log in force before it was mutated."""
     device = media.Device(pages)
     try:
-        resign.resign(device, FIRST_SR)
+        resign.resign(device, FIRST_SR, drop=drop)
     except errors.ResignError:
         reason = errors.current()
         said(reason)
