@@ -19,7 +19,7 @@ from scenario import Scenario  # noqa: E402
 
 JOB = {"ship": rig.dom0_ship(), "timeout": 7200, "environment": {"GUEST_LONG": os.environ.get("GUEST_LONG", "")}}
 # The longest first.
-SCENARIOS = {name: Scenario(name, **JOB) for name in ("attached", "killed", "parallel", "fabric", "multipath", "waiting", "recovery")}
+SCENARIOS = {name: Scenario(name, **JOB) for name in ("attached", "killed", "parallel", "fabric", "multipath", "waiting", "dr")}
 POWER = "power"
 # A guest does one thing at a time most of the time.
 AT_ONCE = 2
