@@ -55,8 +55,9 @@ def storm(directory, count, profile, multipath=False, sleep=1.0, vdis=1):
         for watcher in (commands, waiting, visible):
             watcher.finish()
         _collect(result, world, visible, waiting, commands)
-        if (world.sessions(), world.refcounts(), world.mappings()) != before:
-            result.left.append("sessions, references or maps")
+        after = world.sessions(), world.refcounts(), world.mappings()
+        result.left.extend("%s: %s and not %s" % (what, now, then)
+                           for what, now, then in zip(("sessions", "references", "maps"), after, before) if now != then)
         for number in range(count):
             if reader.vg_names(images[scsi_id_of(number)]) == ["VG_XenStorage-" + sr.uuid]:
                 result.errors.append("clone %d has its old identity" % number)

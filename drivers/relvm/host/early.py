@@ -52,6 +52,7 @@ class EarlyWork(object):
 
     def __call__(self, path):
         """path: of the device that udev lists first. Raises what the work raises; what speaks against doing it here is no error."""
+        self.prepare(path)
         device = self._open(path)
         if device is None:
             return

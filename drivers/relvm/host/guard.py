@@ -33,8 +33,8 @@ class OriginalGuard(threading.Thread):
     login only after five seconds, so this thread, started before, looks for the LUN's device, reads the VG name from it and
     takes LVM's lock on that name at once. The lock is released after switch 1, and always before an LVM command of ours.
 
-    early: an early.EarlyWork, or None. Its prepare() is called when the device is there, and it itself, once the lock is held, may do the
-    whole job then and there, in this thread. None leaves that to the caller.
+    early: an early.EarlyWork, or None. Its prepare() is called when the lock has to be waited for, and it itself, once the lock is held,
+    may do the whole job then and there, in this thread. None leaves that to the caller.
     times: [(what, seconds since the epoch)] of what has happened. error: what early() or the wait for the lock raised, or None.
     """
 
@@ -69,9 +69,8 @@ class OriginalGuard(threading.Thread):
                 self.vg_name = self._vg_name_on(path)
                 if self.vg_name:
                     self.note('device there')
-                    self._prepare(path)
                     lock = locks.vg_lock(self.vg_name)
-                    if not lock.acquire(None, self._wanted):
+                    if not lock.acquire(None, self._wanted, lambda path=path: self._prepare(path)):
                         return ''
                     self._lock = lock
                     self.note('lock taken')

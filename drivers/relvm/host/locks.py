@@ -89,15 +89,16 @@ class FileLock(object):
             self.fd = fd
         return held
 
-    def acquire(self, timeout=None, wanted=None):
+    def acquire(self, timeout=None, wanted=None, meanwhile=None):
         """Waits, in line, as long as something moves: the line, or, at its head, the holder of the lock from one to another. Raises
         errors.LockTimeout when nothing has moved for `timeout` seconds. wanted: a function; the wait also ends, without the lock,
-        when that answers False. True when the lock is held."""
+        when that answers False. meanwhile: a function that is called once, unless the lock is there at once. True when the lock is
+        held."""
         if timeout is None:
             timeout = LOCK_TIMEOUT
         self._draw_ticket()
         try:
-            self._wait(timeout, wanted)
+            self._wait(timeout, wanted, meanwhile)
         finally:
             if self.fd < 0:
                 self.release()
@@ -110,7 +111,7 @@ class FileLock(object):
         except EnvironmentError:
             raise errors.HostUnusable(path=directory, cause=errors.current().args[-1])
 
-    def _wait(self, timeout, wanted):
+    def _wait(self, timeout, wanted, meanwhile):
         seen = None
         since = time.time()
         behind = False
@@ -125,6 +126,9 @@ class FileLock(object):
                 return
             else:
                 ahead = holders(self.path)
+            if meanwhile is not None:
+                meanwhile()
+                meanwhile = None
             if ahead != seen:
                 seen = ahead
                 since = time.time()
