@@ -72,3 +72,11 @@ def test_an_original(host):
         scsiids.refuse_original(path, hint)
     with pytest.raises(errors.Original):
         scsiids.refuse_original('lun.img', '/dev/disk/by-scsid/x/sda', 'x')
+
+
+def test_what_can_be_a_scsi_id():
+    """sm replaces white space alone; what cannot leave /dev/disk is taken."""
+    for value in ('3600', 'SVendor_a+b=c#d@e(f)', '1x.y:z-_'):
+        assert devices.is_scsi_id(value), value
+    for value in ('', '.', '..', 'a/b', '../x', 'a b', 'a\nb', 'a\0b'):
+        assert not devices.is_scsi_id(value), value
