@@ -47,12 +47,15 @@ def pythons_of(item):
     name = item.name.partition('[')[0]
     if item.get_closest_marker('own'):
         return (0, 1, 2)
+    newest = item.get_closest_marker('newest')
+    if item.get_closest_marker('shared') and newest:
+        return (2,)
     if item.get_closest_marker('shared'):
         # by the parameters, since what they stand for is made once for several tests
         return [(0,), (1,), (2,)][sum_of(case or name) % 3]
     if 'profile' in item.fixturenames and not getattr(item.function, 'everywhere', False):
         return [(0, 2), (1, 2)][sum_of(name + case) % 2]
-    alone = item.get_closest_marker('newest') or item.nodeid.startswith(tuple(os.environ.get(ONCE, '-').split()))
+    alone = newest or item.nodeid.startswith(tuple(os.environ.get(ONCE, '-').split()))
     if item.nodeid.startswith('tests/engine/') and not alone:
         return [(0, 1), (0, 2)][sum_of(name + case) % 2]
     return (0, 1, 2)

@@ -1030,6 +1030,7 @@ def test_an_sr_of_small_extents(written, tmpdir):
     expect.everything(outcome)
 
 
+@pytest.mark.newest
 @pytest.mark.shared
 def test_more_than_a_thousand_children(tmpdir):
     original = str(tmpdir.join('large.img'))

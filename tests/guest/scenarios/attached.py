@@ -65,7 +65,8 @@ class Activating(threading.Thread):
         self._end = threading.Event()
 
     def run(self):
-        while not self._end.is_set():
+        # a pause, since LVM's commands alone would keep an emulated processor busy
+        while not self._end.wait(0.5):
             for change in ("-ay", "-an"):
                 done = pool.lvm("lvchange", change, f"{self.vg}/{self.name}")
                 if done.returncode:
