@@ -53,7 +53,7 @@ def pythons_of(item):
     if item.get_closest_marker('shared'):
         # by the parameters, since what they stand for is made once for several tests
         return [(0,), (1,), (2,)][sum_of(case or name) % 3]
-    if 'profile' in item.fixturenames and not getattr(item.function, 'everywhere', False):
+    if {'profile', 'pool'} & set(item.fixturenames) and not getattr(item.function, 'everywhere', False):
         return [(0, 2), (1, 2)][sum_of(name + case) % 2]
     alone = newest or item.nodeid.startswith(tuple(os.environ.get(ONCE, '-').split()))
     if item.nodeid.startswith('tests/engine/') and not alone:

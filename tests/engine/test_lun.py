@@ -270,7 +270,7 @@ def test_twin_of_a_vdi(written):
 def test_a_vdi_with_the_uuid_of_the_sr(written):
     sr = shapes.one()
     shapes.disk(sr, 'x', uuid=sr.uuid, recorded=False, sectors=())
-    expect.refused(written(sr), errors.DuplicateVDI, sr.uuid, 'the SR and the LV')
+    expect.refused(written(sr), errors.UuidOfSR, sr.uuid, 'also that of the LV')
 
 
 def test_a_volume_with_the_tag_of_a_cbt_log(written):
@@ -288,10 +288,10 @@ BAD_MGT = [
     ('empty', lambda sr: [b'XSSM', b'\0\0\0\0'], errors.BadMGT, ('header',)),
     ('version', lambda sr: [b':1:2', b':1:1'], errors.OldMGT, ('1:1',)),
     ('other SR', lambda sr: [sr.uuid.encode('ascii'), UUID.encode('ascii')], errors.WrongSRUuid, (UUID,)),
-    ('record', lambda sr: [b'<vdi>', b'<vda>'], errors.BadMGT, ('record',)),
-    ('the SR as a VDI', lambda sr: [sr.vdis[0].uuid.encode('ascii'), sr.uuid.encode('ascii')], errors.DuplicateVDI, ('the SR',)),
-    ('unknown field', lambda sr: [b'<read_only>', b'<sparse>1</sparse><read_only>'], errors.BadMGT, ('unknown field sparse',)),
-    ('missing field', lambda sr: [b'<managed>1</managed>', b''], errors.BadMGT, ('has no managed',)),
+    ('record', lambda sr: [b'<vdi>', b'<vda>'], errors.BadRecord, ('record',)),
+    ('the SR as a VDI', lambda sr: [sr.vdis[0].uuid.encode('ascii'), sr.uuid.encode('ascii')], errors.UuidOfSR, ('the uuid of the SR',)),
+    ('unknown field', lambda sr: [b'<read_only>', b'<sparse>1</sparse><read_only>'], errors.BadRecord, ('unknown field sparse',)),
+    ('missing field', lambda sr: [b'<managed>1</managed>', b''], errors.BadRecord, ('has no managed',)),
     ('twin', lambda sr: [sr.vdis[0].uuid.encode('ascii'), sr.vdis[1].uuid.encode('ascii')], errors.DuplicateVDI, ('records',)),
 ]
 

@@ -163,7 +163,7 @@ def test_record_of_another_type_is_put_right(written):
 def test_old_uuid_in_another_field_of_a_record(field, written):
     sr = shapes.one()
     sr.add('x', **{field: sr.vdis[0].uuid})
-    expect.refused(written(sr), errors.BadMGT, '(record at offset 3072) has %s %s' % (field, sr.vdis[0].uuid))
+    expect.refused(written(sr), errors.BadRecord, '(record at offset 3072) has %s %s' % (field, sr.vdis[0].uuid))
 
 
 @pytest.mark.parametrize('which', ['VG', 'PV', 'LV'])

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """What a refusal advises is done, with the real tool, on a LUN that the real storage manager made; then it is resigned.
 
-Settings of LVM and vgexport are in test_lvm_settings, wipefs in test_foreign, what sm and xapi do in tests/host/test_remedies.
+Settings of LVM and vgexport are in test_lvm_settings, wipefs in test_foreign, what sm and xapi do in tests/host/test_mended_by_sm.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
