@@ -9,8 +9,8 @@ from __future__ import absolute_import, division, print_function
 
 import os
 import runpy
+import shutil
 import sys
-import time
 
 
 def main(scsi_id, script, argument):
@@ -24,10 +24,8 @@ def main(scsi_id, script, argument):
     def closed(device):
         close(device)
         if device.writable and device.writes:
-            for disk in devices.scsi_disks(scsi_id):
-                devices.remove_disk(disk)
-            while devices.scsi_disks(scsi_id):
-                time.sleep(0.01)
+            shutil.rmtree("%s/disk/by-scsid/%s" % (devices.DEV, scsi_id))
+            os.unlink("%s/disk/by-id/scsi-%s" % (devices.DEV, scsi_id))
 
     blockdev.Device.close = closed
     runpy.run_path(script, run_name="__main__")

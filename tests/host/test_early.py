@@ -146,7 +146,6 @@ def test_not_when_two_disks_say_that_they_are_this_lun(array, tmpdir):  # noqa: 
     assert sha256(a.original) == untouched
 
 
-@everywhere
 def test_an_attach_that_fails_after_the_work_is_no_refusal(array):  # noqa: F811
     a = array(same_target=False)
     need_devices(a)
