@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """What dom0's kernel and udev know about a LUN: its SCSI disks, its multipath map, what sits on them. No sm in here."""
 
+import errno
 import fcntl
 import os
 import re
@@ -11,6 +12,8 @@ from relvm.engine.blockdev import BLKFLSBUF
 
 DEV = '/dev'
 SYS = '/sys'
+# What reading in sysfs ends in when the device goes: EINVAL is device-mapper's (dm_attr_show)
+GONE = (errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.EINVAL)
 
 # sm replaces white space and nothing else
 _SCSI_ID = re.compile(r'[!-.0-~]+\Z')
@@ -73,9 +76,12 @@ def holders(name):
 
 
 def _listed(directory):
-    if not os.path.isdir(directory):
+    try:
+        return sorted(os.listdir(directory))
+    except OSError:
+        if errors.current().errno not in (errno.ENOTDIR,) + GONE:
+            raise
         return []
-    return sorted(os.listdir(directory))
 
 
 def map_name(name):
@@ -104,13 +110,18 @@ def slaves(name):
 
 
 def read_line(path):
-    """What a small file says, stripped; '' when there is none."""
+    """What a small file says, stripped; '' when there is none, or when it is of a device that goes away meanwhile."""
     try:
         stream = open(path)
     except IOError:
         return ''
     try:
-        return stream.read().strip()
+        try:
+            return stream.read().strip()
+        except EnvironmentError:
+            if errors.current().errno not in GONE:
+                raise
+            return ''
     finally:
         stream.close()
 
