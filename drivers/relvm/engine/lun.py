@@ -173,7 +173,7 @@ class Lun(object):
 
     def _read_disks(self):
         """[Vdi] of every LV that is or was one."""
-        seen = self._read_ahead()
+        seen, failed = self._read_ahead()
         nodes = []
         for prefix, uuid, lv in self._vdi_lvs:
             if uuid == self.vg.sr_uuid:
@@ -193,16 +193,19 @@ class Lun(object):
             if error is not None and uuid not in self.leaving:
                 node.unmade = not isinstance(error, errors.FixedVHD) and _FORMATS[prefix].unmade(self.vg.lv_size(lv), read)
             nodes.append(node)
+        if failed is not None:
+            # it was not to be found again; a disk that fails once is not trusted
+            raise failed
         return nodes
 
     def _read_ahead(self):
-        """What ahead.read() answers for all images but those that are left behind, which may be on bad sectors."""
+        """(what ahead.read() answers for all images but those that are left behind, which may be on bad sectors, None); or ({}, its
+        errors.ReadFailed), for each to be read by itself: that tells which VDI it is about."""
         try:
             return ahead.read(self.device, self.vg, [(_FORMATS[kind], lv) for kind, uuid, lv in self._vdi_lvs
-                                                     if kind in _FORMATS and uuid not in self.leaving])
+                                                     if kind in _FORMATS and uuid not in self.leaving]), None
         except errors.ReadFailed:
-            # each by itself then: that tells which VDI it is about
-            return {}
+            return {}, errors.current()
 
     def _settle(self, nodes):
         records = self.mgt.live()
