@@ -8,7 +8,7 @@ import pytest
 
 import test_driver
 from dom0 import pools, profile as profiles
-from luns import damage
+from luns import damage, devices
 from lvhd import policy, reader, shapes
 from lvhd.model import QCOW2, RAW, Sr
 
@@ -51,6 +51,29 @@ def test_where_sm_knows_no_qcow2_it_is_refused_and_shown(array, profile):
     assert '<reason code="Qcow2Host">' in document and "<possible>false</possible>" in document
     assert document.count("<type>qcow2</type>") == len([vdi for vdi in a.sr.vdis if vdi.vdi_type == "qcow2"])
     assert test_driver.sha256(a.clone) == before
+
+
+@pytest.mark.parametrize("profile", NAMES[:1])
+def test_what_an_interrupted_run_keeps_is_refused_there_whatever_drop_says(array, profile):
+    """That run, on another host, has decided; what drop= names stays."""
+    a = knowing(array(few()), False)
+    devices.killed(a.clone, "ffffffff-ffff-4fff-8fff-ffffffffff00", 3, scsi_id=test_driver.CLONE)
+    before = test_driver.sha256(a.clone)
+    named = ",".join(vdi.uuid for vdi in a.sr.vdis if vdi.vdi_type == QCOW2)
+    code, text, _ = a.create(a.config(drop=named))
+    assert code == "SR_BACKEND_FAILURE_47" and NOT_KNOWN in text
+    assert test_driver.sha256(a.clone) == before
+
+
+@pytest.mark.parametrize("profile", NAMES[:1])
+def test_without_its_qcow2_disks_an_sr_is_taken_there(array, profile):
+    a = knowing(array(few()), False)
+    named = [vdi.uuid for vdi in a.sr.vdis if vdi.vdi_type == QCOW2]
+    assert "<possible>true</possible>" in a.xapi.sr_probe("relvmoiscsi", a.config(drop=",".join(named)))
+    code, text, _ = a.create(a.config(drop=[vdi.uuid for vdi in a.sr.vdis if vdi.vdi_type == QCOW2 and not vdi.hidden][0]))
+    assert code == "SR_BACKEND_FAILURE_47" and NOT_KNOWN in text
+    a.resign(config=a.config(drop=",".join(named)))
+    assert len(a.adopt()) == 1
 
 
 @pytest.mark.parametrize("profile", NAMES[:1])

@@ -48,8 +48,8 @@ class Progress(object):
     def step(self, name):
         """A step begins. Names are those of the module's docstring."""
 
-    def planned(self):
-        """Everything is planned, and nothing is written yet. May raise errors.Refused."""
+    def planned(self, names):
+        """What will stay is known, and nothing is written yet. names: of its LVs, as they are now. May raise errors.Refused."""
 
     def switched(self):
         """The LUN does not look like its original any more: switch 1 is on the medium, or was before this run."""
@@ -126,6 +126,7 @@ def _resign(device, sr_uuid, names, taken, progress, scsi_id, keep_snapshots, dr
         if same_lun:
             done = _already(lun, found, sr_uuid, scsi_id)
             if done is not None:
+                progress.planned([vdi.lv.name for vdi in lun.order])
                 progress.switched()
                 return Result(None, bool(recovered), done.map)
         plan = Plan(lun, sr_uuid, names[0], names[1], taken, bool(recovered), found, scsi_id, keep_snapshots)
@@ -212,7 +213,7 @@ def _over(log, scsi_id, locked, final):
 def execute(device, plan, rehearsed, progress):
     """log, stage, switch 1 and the rest, for a plan that was just made and rehearsed."""
     label, area = plan.lun.label, plan.lun.area
-    progress.planned()
+    progress.planned([vdi.lv.name for vdi in plan.kept])
     progress.step('log')
     device.step = 'writing the log'
     device.write(plan.log_at, plan.log_bytes)
@@ -236,7 +237,7 @@ def recover(device, progress, scsi_id=''):
     if not placement.staged:
         return ''
     log = find_log(device, placement)
-    progress.planned()
+    progress.planned([lv.name for lv in placement.group().order])
     progress.switched()
     _complete(device, log, progress, scsi_id)
     return placement.group().sr_uuid

@@ -147,12 +147,9 @@ def _settle(hosts, known):
     """Waits until udev lists every disk behind the SCSI hosts; and a little for one that is none of the disks `known`."""
     begin = time.time()
     while time.time() < begin + UDEV_TIMEOUT:
-        listed = []
-        for scsi_id in devices.scsi_ids():
-            listed.extend(devices.scsi_disks(scsi_id))
-        there = bus.scsi_devices()
-        news = [disk for disk in there if disk not in known] or time.time() > begin + bus.NOTHING_NEW
-        if news and not [disk for disk in there if bus.host_of(disk) in hosts and disk not in listed]:
+        news = [disk for disk in bus.scsi_devices() if disk not in known] or time.time() > begin + bus.NOTHING_NEW
+        # one that the kernel has not named yet may be behind any of them
+        if news and not [disk for disk in bus.unlisted() if bus.host_of(disk) in ('', ) + tuple(hosts)]:
             return
         time.sleep(locks.LOOK)
 
@@ -246,7 +243,7 @@ class Discovery(object):
             lun['copy_of'] = vg.sr_uuid
         if not placement.staged:
             self._check(lun, vg)
-        smcompat.refuse_images(vg)
+        smcompat.refuse_images([lv.name for lv in vg.order])
         lv = vg.lvs.get(mgt.LV_NAME)
         if lv is None:
             raise errors.NoMGT()

@@ -69,10 +69,7 @@ class Resigner(object):
         luns = smcompat.luns_of_srs(self.session)
 
         def rewrite(device, progress):
-            # whoever does the work, and when: nothing is written that this host's sm would lose
-            vg = Placement(device).group()
-            smcompat.refuse_images(vg, drop)
-            self._check_original(vg)
+            self._check_original(Placement(device).group())
             _refuse_ahead(lun, device, luns)
             lun.ask_lvm(device.path)
             result = resign.resign(device, sr_uuid, names[0], names[1], taken, progress, self.SCSIid, keep, drop)
@@ -141,7 +138,7 @@ class Resigner(object):
                 data = report.preview(device, sr_uuid, None, None, smcompat.known_uuids(self.session), self.SCSIid,
                                       self._keep_snapshots(), drop)
                 self._add_original(data, device)
-                self._add_foreign_images(data, device, drop)
+                self._add_foreign_images(data, device)
                 self._add_the_pools_word(data, device, lun)
                 if self.dconf.get('pack') == 'true':
                     data['pack'] = self._pack(device)
@@ -178,10 +175,13 @@ class Resigner(object):
         pack.pack(device, path, self.dconf.get('names') == 'true')
         return path
 
-    def _add_foreign_images(self, data, device, drop):
+    def _add_foreign_images(self, data, device):
         """Whatever else is said of the LUN, what is on it is shown."""
         try:
-            smcompat.refuse_images(Placement(device).group(), drop)
+            names = ['%s-%s' % (vdi['type'].upper(), vdi['uuid']) for vdi in data['vdis'] if vdi['action'] == 'keep']
+            if not data['possible']:
+                names = [lv.name for lv in Placement(device).group().order]
+            smcompat.refuse_images(names)
         except errors.Qcow2Host:
             report.add_reason(data, errors.current())
         except errors.Refused:

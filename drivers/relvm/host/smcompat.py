@@ -38,7 +38,6 @@ import re
 import sys
 
 from relvm import errors
-from relvm.engine import leaving
 
 
 def _module(name):
@@ -141,15 +140,12 @@ def knows_qcow2():
     return _qcow2_scanner() is not None
 
 
-def refuse_images(vg, drop=()):
-    """Raises errors.Qcow2Host when this host's sm would lose disks of the SR. A locked LUN waits for a host that would not.
-
-    drop: uuids of VDIs that are left behind.
-    """
-    left = leaving.Leaving(drop, vg.sr_uuid, vg.lvs)
-    names = [lv.name for lv in vg.order if lv.name.startswith('QCOW2-') and lv.name[-36:] not in left]
-    if names and not knows_qcow2():
-        raise errors.Qcow2Host(lvs=', '.join(names))
+def refuse_images(names):
+    """Raises errors.Qcow2Host when this host's sm would lose disks that are in LVs of these names. A locked LUN waits for a host that
+    would not."""
+    found = [name for name in names if name.startswith('QCOW2-')]
+    if found and not knows_qcow2():
+        raise errors.Qcow2Host(lvs=', '.join(found))
 
 
 def _qcow2_scanner():

@@ -31,7 +31,9 @@ class Steps(resign.Progress):
             self.say('%s: %s took %.3f s' % (self._lun.scsi_id, self._name, time.time() - self._since))
         self._name = ''
 
-    def planned(self):
+    def planned(self, names):
+        # whoever does the work, and when: nothing is written that this host's sm would lose
+        smcompat.refuse_images(names)
         if self._lun.question is not None:
             self._lun.question.check(self.say)
 
