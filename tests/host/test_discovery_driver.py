@@ -163,14 +163,18 @@ def test_lvm_waits_while_two_luns_carry_one_name(array):  # noqa: F811
     def watch(process):
         def look():
             while process.poll() is None:
+                # in this order: at the end the LUNs go before the lock does
+                locked = bool(lock_lines(path))
                 if {SECOND, CLONE} <= set(a.world.disks().values()):
-                    seen.append(bool(lock_lines(path)))
+                    seen.append(locked)
         thread = threading.Thread(target=look)
         thread.start()
         a.watching = thread
     a.start_look(OTHER_IQN, watch)
     a.watching.join()
-    assert True in seen and lock_lines(path) == []
+    # once it is taken, it is held as long as both are there
+    assert True in seen and seen == sorted(seen)
+    assert lock_lines(path) == []
 
 
 def test_a_look_that_was_killed_is_taken_back_by_the_next_one(array):  # noqa: F811

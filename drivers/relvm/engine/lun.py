@@ -15,6 +15,7 @@ from relvm.engine import ahead
 from relvm.engine import foreign
 from relvm.engine import leaving
 from relvm.engine import settle
+from relvm.engine.vdi import KINDS
 from relvm.engine.vdi import Vdi
 from relvm.formats import journals
 from relvm.formats import lvmgroup
@@ -30,7 +31,6 @@ CBT_SUFFIX = '.cbtlog'
 # By the LV's prefix: the module that reads the image, and its kind
 _FORMATS = {'VHD': vhd, 'QCOW2': qcow2}
 MAX_CHAIN = settle.MAX_CHAIN
-_KINDS = {'VHD': 'vhd', 'QCOW2': 'qcow2', 'LV': 'raw'}
 
 _VDI = re.compile(r'(VHD|QCOW2|LV)-(' + identity.UUID.pattern + r')\Z')
 _OLD = re.compile(r'(VHD|QCOW2)-' + journals.OLD_PREFIX + '(' + identity.UUID.pattern + r')\Z')
@@ -138,7 +138,7 @@ class Lun(object):
                 raise errors.UnknownVolume(lv=lv.name)
             elif match:
                 self._vdi_lvs.append((match.group(1), match.group(2), lv))
-            elif lv.name.split('-')[0] in _KINDS and '-' in lv.name:
+            elif lv.name.split('-')[0] in KINDS and '-' in lv.name:
                 raise errors.UnknownVolume(lv=lv.name)
             elif lv.name != mgt.LV_NAME:
                 self.others.append(lv)
@@ -220,7 +220,7 @@ class Lun(object):
                 continue
             if vdi.record is None:
                 self.report.append('the LV %s has no record in the metadata volume' % vdi.lv.name)
-            elif vdi.record.fields['vdi_type'] != mgt.VDI_TYPES[_KINDS[vdi.prefix]]:
+            elif vdi.record.fields['vdi_type'] != mgt.VDI_TYPES[KINDS[vdi.prefix]]:
                 self.report.append('the record of %s says type %s; the record is set right' % (vdi.lv.name, vdi.record.fields['vdi_type']))
         self.lost = [record for record in self.mgt.records
                      if record.uuid in records and record.uuid not in self.vdis and not record.deleted]

@@ -18,10 +18,10 @@ last: a run that finds it has nothing more to say.
 import sys
 
 from relvm import __version__
+from relvm.host.holders import PLUGIN
 from relvm.pool import answers
 from relvm.pool import vdimap
 
-PLUGIN = 'relvmoiscsi'
 # The type of the SR in the end -> the one that resigns it
 TYPES = {'lvmoiscsi': 'relvmoiscsi', 'lvmohba': 'relvmohba'}
 MARK = 'relvmoiscsi'

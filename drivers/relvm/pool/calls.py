@@ -22,7 +22,6 @@ from relvm.show import dump as dumping
 from relvm.show import jsontext
 from relvm.show import pack as packing
 
-PLUGIN = attaching.PLUGIN
 INVENTORY = '/etc/xensource-inventory'
 FORMATS = ('json', 'vm-import')
 
@@ -157,7 +156,7 @@ def _on_master(session, arguments, name, function):
     """One place for the lock and the records, and SR.create of a shared SR runs there anyway."""
     master = attaching.pool_master(session)
     if master != _this_host(session):
-        return session.xenapi.host.call_plugin(master, PLUGIN, name, arguments)
+        return session.xenapi.host.call_plugin(master, holding.PLUGIN, name, arguments)
     return function(session, arguments, master)
 
 

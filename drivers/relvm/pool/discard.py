@@ -12,12 +12,11 @@ host, before anything is done. Then, in this order, so that the same call finish
 from relvm import errors
 from relvm import identity
 from relvm.host import holders
+from relvm.pool import attach
 from relvm.pool import vdimap
 
-PLUGIN = 'relvmoiscsi'
 # What the plugin says when it has refused something: this, the reason's name, its sentence
 REFUSED = 'RELVMOISCSI_REFUSED'
-KINDS = ('lvmoiscsi', 'lvmohba')
 # VDIs that xapi itself writes to, and their names
 POOL_DATA = {'metadata': 'a replica of the database', 'redo_log': 'a redo log', 'ha_statefile': 'an HA statefile'}
 POOL_ROLES = (('default_SR', 'the default SR of the pool'), ('suspend_image_SR', 'where the pool suspends VMs to'),
@@ -40,7 +39,7 @@ def _marked(record):
     scsi_id = record['other_config'].get(vdimap.MARK, '')
     if not scsi_id:
         raise errors.NotOurs(sr=record['uuid'], what='it does not carry its mark')
-    if record['type'] not in KINDS:
+    if record['type'] not in attach.TYPES:
         raise errors.NotOurs(sr=record['uuid'], what='it is of type %s' % record['type'])
     return scsi_id
 
@@ -174,7 +173,7 @@ class Discard(object):
     def _ask(self, host, more):
         """What the host's own plugin answers to fn=release. Its refusals become ours, with the host's name."""
         try:
-            answer = self._api.host.call_plugin(host, PLUGIN, 'release', dict(more, SCSIid=self._scsi_id, sr=self._uuid))
+            answer = self._api.host.call_plugin(host, holders.PLUGIN, 'release', dict(more, SCSIid=self._scsi_id, sr=self._uuid))
         except Exception:
             details = [str(word) for word in getattr(errors.current(), 'details', None) or []]
             if not details:
