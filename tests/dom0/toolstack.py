@@ -11,9 +11,11 @@ Only what an administrator needs is there. Listings are of the --minimal kind.
 from __future__ import absolute_import, division, print_function
 
 import os
+import shutil
 import subprocess
 import threading
 
+from dom0.profile import SUPPORT
 from dom0.state import make_directory, write_file
 from dom0.vdisks import Disk
 from dom0.world import DRIVER_DIRECTORY, REPOSITORY, SCRIPT, TESTS
@@ -22,52 +24,6 @@ from dom0.xapi import NULL, XapiError, outgoing, xmlrpc_client
 PLUGIN = "relvmoiscsi"
 PLUGINS = "/etc/xapi.d/plugins"
 XE = "/usr/bin/xe"
-
-# What xapi ships, in its own words
-XENAPIPLUGIN = '''# SPDX-License-Identifier: LGPL-2.1-only
-import os
-import sys
-try:
-    from xmlrpc import client as xmlrpclib
-except ImportError:
-    import xmlrpclib
-import XenAPI
-
-ROOT = os.environ.get("DOM0_ROOT", "")
-if ROOT:
-    from relvm.host import devices, locks
-    from relvm.pool import calls
-    import sgio
-    devices.DEV = ROOT + devices.DEV
-    devices.SYS = ROOT + devices.SYS
-    locks.RUN_DIR = ROOT + locks.RUN_DIR
-    calls.INVENTORY = ROOT + calls.INVENTORY
-    sgio.install(ROOT)
-
-
-class Failure(Exception):
-    def __init__(self, code, params):
-        Exception.__init__(self)
-        self.params = [code] + params
-
-
-def dispatch(functions):
-    params, method = xmlrpclib.loads(sys.argv[1])
-    session = XenAPI.xapi_local()
-    session._session = params[0]
-    try:
-        if method not in functions:
-            raise Failure("UNKNOWN_XENAPI_PLUGIN_FUNCTION", [method])
-        answer = {"Status": "Success", "Value": functions[method](session, params[1])}
-    except Failure:
-        answer = {"Status": "Failure", "ErrorDescription": sys.exc_info()[1].params}
-    except XenAPI.Failure:
-        answer = {"Status": "Failure", "ErrorDescription": sys.exc_info()[1].details}
-    except Exception:
-        error = sys.exc_info()[1]
-        answer = {"Status": "Failure", "ErrorDescription": ["XENAPI_PLUGIN_FAILURE", method, error.__class__.__name__, str(error)]}
-    sys.stdout.write(xmlrpclib.dumps((answer,), "", True))
-'''
 
 
 class Toolstack(object):
@@ -84,11 +40,11 @@ class Toolstack(object):
         make_directory(place)
         with open(os.path.join(REPOSITORY, "plugins", PLUGIN)) as stream:
             text = stream.read()
-        # where it looks for sm; the rest of its paths XENAPIPLUGIN changes
+        # where it looks for sm; the rest of its paths XenAPIPlugin changes
         assert DRIVER_DIRECTORY in text
         text = text.replace("'%s'" % DRIVER_DIRECTORY, repr(self.world.path(DRIVER_DIRECTORY)))
         write_file(os.path.join(place, PLUGIN), text)
-        write_file(os.path.join(place, "XenAPIPlugin.py"), XENAPIPLUGIN)
+        shutil.copy(os.path.join(SUPPORT, "XenAPIPlugin.py"), place)
         for name in ("SR_create", "SR_probe", "SR_introduce", "SR_scan", "SR_forget", "SR_destroy", "PBD_create", "PBD_plug", "PBD_unplug",
                      "PBD_destroy"):
             xapi.more_calls[name.replace("_", ".")] = getattr(self, name)

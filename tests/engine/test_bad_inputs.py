@@ -15,9 +15,10 @@ import pytest
 
 from fuzz import locked, luns, media, rows, rows_log, rows_lvm, rows_mgt, rows_vhd
 from fuzz.edit import Editor
+from luns import devices
 from lvhd import image
 from relvm import errors
-from relvm.engine import blockdev, resign, verify
+from relvm.engine import blockdev, verify
 from relvm.show import jsontext, report
 from relvm.engine.lun import Lun, Placement
 
@@ -67,14 +68,6 @@ def texts(document, name):
             if node.nodeName == name]
 
 
-def resigned(path):
-    device = blockdev.Device(path)
-    try:
-        return resign.resign(device, NEW_SR)
-    finally:
-        device.close()
-
-
 @pytest.mark.shared
 @pytest.mark.parametrize("row", [row for row in ROWS if row.reason], ids=repr)
 def test_it_is_refused_in_these_words(row, tmpdir):
@@ -84,7 +77,7 @@ def test_it_is_refused_in_these_words(row, tmpdir):
     before = sha256(path)
 
     with pytest.raises(errors.Refused) as caught:
-        resigned(path)
+        devices.run(path, NEW_SR)[0]
     wanted = row.text.format(**words)
     assert rows.worded(row, str(caught.value), words) == wanted
     assert caught.value.code() == row.reason
@@ -121,7 +114,7 @@ def test_it_is_accepted_and_reported(row, tmpdir):
     assert sha256(path) == before
 
     pages = media.Pages.of_chunks(lun.medium.size, [(0, lun.medium.read(0, lun.medium.size))])
-    result = resigned(path)
+    result = devices.run(path, NEW_SR)[0]
     assert result.plan.sr_uuid == NEW_SR
     device = blockdev.Device(path, False)
     try:

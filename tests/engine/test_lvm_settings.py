@@ -8,11 +8,11 @@ import os
 import pytest
 
 from conftest import copy
+from luns import devices
 from lvhd import reader
 from lvhd.judges import lvm
 from lvhd.model import MIB
 from relvm import errors
-from relvm.engine import blockdev, resign
 
 NEW_SR = str('0f0e0d0c-1111-4222-8333-444455556666')
 pytestmark = pytest.mark.skipif(lvm.missing() is not None, reason=str(lvm.missing()))
@@ -27,18 +27,7 @@ def commands(path, *lines):
     """LVM commands on an image, {vg}, {pv} and {device} filled in; all have to succeed."""
     with reader.Lun(path) as lun:
         names = {'vg': lun.vg_name, 'pv': lun.pv['id']}
-    with lvm.Loop(path, read_only=False) as names['device']:
-        for line in lines:
-            result = lvm.run(names['device'], *line.format(**names).split())
-            assert result.status == 0, result
-
-
-def resigned(path):
-    device = blockdev.Device(path)
-    try:
-        return resign.resign(device, NEW_SR)
-    finally:
-        device.close()
+    lvm.carry_out(path, names, *lines)
 
 
 def judged(path):
@@ -62,9 +51,9 @@ def undo(path, error, word):
 def test_a_group_that_vgexport_exported(original):
     commands(original, 'vgexport {vg}')
     with pytest.raises(errors.Exported) as caught:
-        resigned(original)
+        devices.run(original, NEW_SR)[0]
     undo(original, caught.value, 'vgimport')
-    resigned(original)
+    devices.run(original, NEW_SR)[0]
     judged(original)
 
 
@@ -75,9 +64,9 @@ def test_a_group_that_vgexport_exported(original):
 def test_a_setting_that_adds_a_flag(original, setting, word):
     commands(original, setting)
     with pytest.raises(errors.LvmSetting) as caught:
-        resigned(original)
+        devices.run(original, NEW_SR)[0]
     undo(original, caught.value, word)
-    resigned(original)
+    devices.run(original, NEW_SR)[0]
     judged(original)
 
 
@@ -86,7 +75,7 @@ def test_tags_with_identities(original):
         pv, vg, uuid = lun.pv['id'], lun.vg['id'], lun.vg_name[14:]
     commands(original, 'vgchange --addtag inv.%s --addtag sr-%s {vg}' % (vg, uuid), 'pvchange --addtag %s {device}' % pv,
              'lvchange --addtag of.%s {vg}/MGT' % pv)
-    resigned(original)
+    devices.run(original, NEW_SR)[0]
     found = judged(original)
     new_pv, new_vg = found.pvs.rows[0]['pv_uuid'], found.vgs.rows[0]['vg_uuid']
     assert set(found.vgs.rows[0]['vg_tags'].split(',')) == set(['inv.' + new_vg, 'sr-' + NEW_SR])
@@ -104,7 +93,7 @@ def test_two_metadata_areas(original, tmpdir):
              'vgcfgrestore -f %s {vg}' % backup)
     with lvm.Loop(original) as device:
         assert lvm.report(device).pvs.rows[0]['pv_mda_count'] == '2'
-    resigned(original)
+    devices.run(original, NEW_SR)[0]
     assert judged(original).pvs.rows[0]['pv_mda_count'] == '1'
     commands(original, 'lvcreate -an -Zn -Wn -l1 -n LV-%s {vg}' % NEW_SR if not lvm.is_old() else 'lvcreate -Zn -l1 -n LV-%s {vg}' % NEW_SR)
     judged(original)

@@ -12,12 +12,11 @@ import subprocess
 import pytest
 
 from conftest import copy
-from luns import damage
+from luns import damage, devices
 from lvhd import reader, samples
 from lvhd.judges import lvm
 from lvhd.model import MIB
 from relvm import errors
-from relvm.engine import blockdev, resign
 from relvm.formats import vhd
 
 NEW_SR = str('0f0e0d0c-1111-4222-8333-444455556666')
@@ -41,11 +40,7 @@ def original(unpacked, tmpdir):
 
 def commands(path, *lines):
     """LVM commands on an image, {vg} and {device} filled in; all have to succeed."""
-    names = {'vg': VG}
-    with lvm.Loop(path, read_only=False) as names['device']:
-        for line in lines:
-            result = lvm.run(names['device'], *line.format(**names).split())
-            assert result.status == 0, result
+    lvm.carry_out(path, {'vg': VG}, *lines)
 
 
 def create(name):
@@ -55,22 +50,14 @@ def create(name):
 
 def refused(path, error, *words):
     with pytest.raises(error) as caught:
-        resigned(path)
+        devices.run(path, NEW_SR)[0]
     for word in words:
         assert word in str(caught.value)
 
 
-def resigned(path):
-    device = blockdev.Device(path)
-    try:
-        return resign.resign(device, NEW_SR)
-    finally:
-        device.close()
-
-
 def judged(path):
     """It is resigned now, and real LVM reads it."""
-    plan = resigned(path).plan
+    plan = devices.run(path, NEW_SR)[0].plan
     found = lvm.report_image(path)
     assert lvm.complaints(found) == []
     assert [row['vg_name'] for row in found.vgs.rows] == ['VG_XenStorage-' + NEW_SR]
@@ -147,7 +134,7 @@ def test_a_partition_table_is_taken_off(original):
     refused(original, errors.ForeignSignature, 'wipefs -o 510')
     subprocess.check_call([wipefs, '--force', '-o', '510', original], stdout=subprocess.DEVNULL if hasattr(subprocess, 'DEVNULL') else None)
     assert damage.read(original, 0, 446) == head[:446]
-    assert resigned(original).plan is not None
+    assert devices.run(original, NEW_SR)[0].plan is not None
 
 
 # vhd-util

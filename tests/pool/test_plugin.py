@@ -4,10 +4,13 @@ from __future__ import unicode_literals
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
+
+from dom0.profile import SUPPORT
 
 try:
     from xmlrpc import client as xmlrpclib
@@ -21,40 +24,13 @@ from relvm import MAINTAINER, __version__, identity  # noqa: E402
 from relvm.engine import blockdev  # noqa: E402
 from relvm.show import pack  # noqa: E402
 
-# What xapi ships, in its own words: dispatch as packaging of host plugins needs it, and a session that replays answers.
-XENAPIPLUGIN = '''
-import sys
-try:
-    from xmlrpc import client as xmlrpclib
-except ImportError:
-    import xmlrpclib
-import session
-
-
-class Failure(Exception):
-    def __init__(self, code, params):
-        Exception.__init__(self)
-        self.params = [code] + params
-
-
-def dispatch(functions):
-    params, method = xmlrpclib.loads(sys.argv[1])
-    try:
-        answer = {'Status': 'Success', 'Value': functions[method](session.Session(), params[1])}
-    except Failure as failure:
-        answer = {'Status': 'Failure', 'ErrorDescription': failure.params}
-    except Exception as error:
-        answer = {'Status': 'Failure',
-                  'ErrorDescription': ['XENAPI_PLUGIN_FAILURE', method, error.__class__.__name__, str(error)]}
-    sys.stdout.write(xmlrpclib.dumps((answer,), '', True))
-'''
-
+# A session that replays answers, in the place of the one that XenAPI makes
 SESSION = '''
 import json
 import os
 
 
-class XenFailure(Exception):
+class Failure(Exception):
     def __init__(self, details):
         Exception.__init__(self)
         self.details = details
@@ -76,8 +52,11 @@ class Session:
             calls.write(json.dumps([self.name, arguments]) + '\\n')
         answer = json.loads(os.environ['ANSWERS'])[self.name]
         if isinstance(answer, dict) and 'failure' in answer:
-            raise XenFailure(answer['failure'])
+            raise Failure(answer['failure'])
         return answer
+
+
+xapi_local = Session
 '''
 
 
@@ -96,8 +75,8 @@ class Host(object):
         self.calls = str(directory.join('calls'))
         self.answers = {'host.get_by_uuid': 'this host', 'pool.get_all_records': {'pool': {'master': 'this host'}}}
         directory.join('inventory').write("PRODUCT_BRAND='XenServer'\nINSTALLATION_UUID='uuid-of-this-host'\n")
-        directory.join('XenAPIPlugin.py').write(XENAPIPLUGIN)
-        directory.join('session.py').write(SESSION)
+        shutil.copy(os.path.join(SUPPORT, 'XenAPIPlugin.py'), str(directory))
+        directory.join('XenAPI.py').write(SESSION)
         with open(os.path.join(ROOT, 'plugins', 'relvmoiscsi')) as source:
             text = source.read()
         # its paths are those of a host

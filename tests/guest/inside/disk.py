@@ -1,42 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-only
-"""What a VM does with its disk: writes to and reads from the VHD in an activated LV, writes to a QCOW2 image.
+"""What a VM does with its disk: writes to (dom0.vdisks) and reads from the VHD in an activated LV, writes to a QCOW2 image."""
 
-The writer is independent of the engine and of the test suite's reader; it does what tapdisk does for one write: a block at the end of
-the data, its bitmap, the entry in the block table.
-"""
-
-import os
-import struct
 import tempfile
 
-from dom0.bin.vhd_util import BLOCK, SECTOR, UNUSED, Vhd
+from dom0.vdisks import SECTOR, LogicalVolume, write
 from inside import devices
 from inside.command import run
 from lvhd import reader
 
-BITMAP_SECTORS = 1
-
-
-def write(path, data, sector):
-    """Writes whole sectors (bytes) at a sector of the disk whose top VHD is in the LV at `path`; within one block of 2 MiB."""
-    vhd = Vhd("", path, "w")
-    try:
-        block, first = divmod(sector, BLOCK // SECTOR)
-        count = len(data) // SECTOR
-        entry = vhd.bat()[block]
-        if entry == UNUSED:
-            # The data of a block starts on a page, its bitmap in the sector before.
-            end = vhd.end_of_data() // SECTOR
-            entry = end + (7 - end) % 8
-            vhd.write(entry * SECTOR, bytes(SECTOR))
-        bitmap = bytearray(vhd.read(entry * SECTOR, SECTOR))
-        for bit in range(first, first + count):
-            bitmap[bit // 8] |= 0x80 >> bit % 8
-        vhd.write((entry + BITMAP_SECTORS + first) * SECTOR, data)
-        vhd.write(entry * SECTOR, bytes(bitmap))
-        vhd.write(vhd.header.table_offset + 4 * block, struct.pack(">I", entry))
-    finally:
-        vhd.close()
+__all__ = ["lun_of_lv", "read", "write", "write_qcow2"]
 
 
 def write_qcow2(path, data, sector):
@@ -45,22 +17,6 @@ def write_qcow2(path, data, sector):
         source.write(data)
         source.flush()
         run("qemu-io", "-f", "qcow2", "-c", f"write -s {source.name} {sector * SECTOR} {len(data)}", path)
-
-
-class LogicalVolume:
-    """An active LV as lvhd.reader.Vhd reads volumes."""
-
-    def __init__(self, path):
-        self.name = os.path.basename(path)
-        self._stream = open(path, "rb")
-        self.size = self._stream.seek(0, os.SEEK_END)
-
-    def read(self, offset, length):
-        self._stream.seek(offset)
-        return self._stream.read(length)
-
-    def close(self):
-        self._stream.close()
 
 
 def read(vg, name, sector, count):

@@ -147,7 +147,7 @@ class GuestWorld(World):
             (place / name).symlink_to(name + ".py")
         os.makedirs(os.path.dirname(PLUGIN), exist_ok=True)
         shutil.copy(PRODUCT + "/plugins/relvmoiscsi", PLUGIN)
-        shutil.copy("/rig/inside/XenAPIPlugin.py", native.LIBRARY)
+        shutil.copy(os.path.join(profiles.SUPPORT, "XenAPIPlugin.py"), native.LIBRARY)
 
     def _listen(self, path):
         """Receives what is sent to syslog: SMlog, in the order in which it comes."""

@@ -165,6 +165,14 @@ def _checks(device):
     return found
 
 
+def carry_out(image, names, *lines):
+    """LVM commands on an image, which they may change; `names` and {device} are filled in, and all have to succeed."""
+    with Loop(image, read_only=False) as device:
+        for line in lines:
+            result = run(device, *line.format(device=device, **names).split())
+            assert result.status == 0, result
+
+
 def complaints(report_):
     """Every line on which a report's commands failed or warned, except for what is meant: no activation, no backup, a label without
     today's extension."""
