@@ -15,12 +15,13 @@ import pytest
 
 from fuzz import luns, media, rows, rows_log, rows_lvm, rows_mgt, rows_vhd
 from fuzz.edit import Editor
+from luns import devices
 from lvhd import image, reader
 from relvm import cli, errors
 from relvm.engine import blockdev, resign, verify
 from relvm.formats import lvmgroup
 from relvm.engine.lun import Lun, Placement
-from test_bad_inputs import NEW_SR, resigned, sha256
+from test_bad_inputs import NEW_SR, sha256
 
 OTHER_SR = str("2f0e0d0c-1111-4222-8333-444455556666")
 NO_LABEL = "no SR on this LUN: it has no LVM label. Check that this is the LUN you mean and that the array has copied all of it."
@@ -53,7 +54,7 @@ def test_row_1_lun_of_zeros(size, tmpdir):
         stream.truncate(size)
     before = sha256(path)
     with pytest.raises(errors.NoLabel) as caught:
-        resigned(path)
+        devices.run(path, NEW_SR)
     assert str(caught.value) == NO_LABEL
     assert sha256(path) == before
 
@@ -89,7 +90,7 @@ def test_row_15_the_other_clones_are_not_touched(written, tmpdir):
     for other in others:
         shutil.copy(path, other)
     before = sha256(path)
-    resigned(path)
+    devices.run(path, NEW_SR)
     assert [sha256(other) for other in others] == [before, before]
     assert sha256(path) != before
 
@@ -122,18 +123,18 @@ def test_row_39_second_run_at_once(written):
     first = blockdev.Device(path)
     try:
         with pytest.raises(errors.DeviceBusy) as caught:
-            resigned(path)
+            devices.run(path, NEW_SR)
     finally:
         first.close()
     assert str(caught.value) == ("%s is in use on this host. Detach what uses it (an SR, a mounted file system, a device-mapper "
                                  "map) first." % path)
     assert sha256(path) == before
-    resigned(path)
+    devices.run(path, NEW_SR)
 
 
 def test_row_44_resigned_again(written):
     path, _ = written(luns.snapshot())
-    resigned(path)
+    devices.run(path, NEW_SR)
     first = reader.identities(path)
     device = blockdev.Device(path)
     try:
@@ -146,10 +147,10 @@ def test_row_44_resigned_again(written):
 
 def test_row_44_resigned_again_as_the_same(written):
     path, _ = written(luns.snapshot())
-    resigned(path)
+    devices.run(path, NEW_SR)
     before = sha256(path)
     with pytest.raises(errors.SameUuid) as caught:
-        resigned(path)
+        devices.run(path, NEW_SR)
     assert str(caught.value) == "the LUN already carries the uuid %s. Leave the choice of the uuid to sr-create." % NEW_SR
     assert sha256(path) == before
 
@@ -163,7 +164,7 @@ def test_row_45_truncated_clone(cut, written):
         stream.truncate(size)
     before = sha256(path)
     with pytest.raises(errors.Refused) as caught:
-        resigned(path)
+        devices.run(path, NEW_SR)
     if size > 1 << 20:
         assert str(caught.value) == "the LUN has %d bytes, but its PV label needs %d. The clone is truncated; make a new one." % (
             size, lun.sr.pv_size)
@@ -176,7 +177,7 @@ def test_row_45_one_byte_is_missing(written):
     with open(path, "r+b") as stream:
         stream.truncate(lun.medium.size - 1)
     with pytest.raises(errors.TooSmall):
-        resigned(path)
+        devices.run(path, NEW_SR)
 
 
 @pytest.mark.parametrize("make, sentence", [
@@ -242,7 +243,7 @@ def test_image_is_a_link(written, tmpdir):
     path, _ = written(luns.snapshot())
     link = str(tmpdir.join("link"))
     os.symlink(path, link)
-    resigned(link)
+    devices.run(link, NEW_SR)
     assert os.path.islink(link)
     assert stat.S_ISREG(os.lstat(path).st_mode)
     assert reader.vg_names(path) == ["VG_XenStorage-" + NEW_SR]

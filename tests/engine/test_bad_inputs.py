@@ -77,7 +77,7 @@ def test_it_is_refused_in_these_words(row, tmpdir):
     before = sha256(path)
 
     with pytest.raises(errors.Refused) as caught:
-        devices.run(path, NEW_SR)[0]
+        devices.run(path, NEW_SR)
     wanted = row.text.format(**words)
     assert rows.worded(row, str(caught.value), words) == wanted
     assert caught.value.code() == row.reason
