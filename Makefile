@@ -58,9 +58,10 @@ instants:
 recovery:
 	TRACES=$(TRACES) SM_TREE=$(SM_TREE) VHD_UTIL=$(VHD_UTIL) $(PYTHON) mk/test --run tests/recovery/run $(RECOVERY)
 
-## storm       many clones of one attached original at once, with sm's sleeps at full length, into build/storm
+## storm       many clones of one attached original at once, with sm's sleeps at full length: on doubles, into build/storm, and in the guest
 storm:
 	$(PYTHON) mk/test --run tests/storm/run
+	$(PYTHON) mk/test --run tests/guest/storm
 
 ## lab         a resign on a real host with a real array, and a report of it: see docs/testing.md. make lab-double: on a double of a host
 lab:
