@@ -148,6 +148,18 @@ def test_a_lun_that_is_not_empty_is_left_alone(host):
         assert stream.read() == content
 
 
+@WHOLE
+def test_an_sr_goes_with_what_its_deleted_snapshots_have_left(host):
+    lab = host()
+    sr = lab.xapi.sr_create("lvmoiscsi", lab.world.device_config(IQN, ORIGINAL))
+    disk = lab.xapi.vdi_create(sr, 4 * MIB)
+    for vdi in (lab.xapi.vdi_snapshot(disk), disk):
+        lab.xapi.vdi_delete(vdi)
+    lab.xapi.pbd_unplug(list(lab.xapi.pbds(sr))[0])
+    assert lab.toolstack.command(None, ["sr-destroy", "uuid=" + sr])["err"] == ""
+    assert lab.xapi.srs() == {}
+
+
 def test_the_report_tells_nothing_private():
     mask = report.Mask({"xen-one": "host", "secret": "chapuser"})
     text = mask("SR 0c8bfaf1-8bd1-4e5d-a2a9-c7e0f0a2c111 (VG_XenStorage-0c8bfaf1-8bd1-4e5d-a2a9-c7e0f0a2c111) and "

@@ -34,12 +34,14 @@ def lab(world, toolstack):
     given = {"ERASE": config.pop("SCSIid"), "CONFIG": " ".join("%s=%s" % item for item in config.items()), "DISK": "8",
              "HOOK": f"{sys.executable} -m inside.labarray {IQN}", "TRANSPORT": "sh -c", "OUT": "/results/lab", "ARRAY": "LIO over a file",
              "VDI": "sm-config:type=vhd", "ACTS": os.environ.get("LAB_ACTS", "")}
-    done = subprocess.run([sys.executable, KIT], env=dict(os.environ, **given), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with subprocess.Popen([sys.executable, KIT], env=dict(os.environ, **given), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True) as kit:
+        for line in kit.stdout:
+            record("lab", line.rstrip())
     report = pathlib.Path("/results/lab/report.md").read_text()
-    record("lab", done.stdout)
     record("report", report)
     assert stack.disks == {}
-    return done.returncode, report
+    return kit.returncode, report
 
 
 def test_all_is_well(lab):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """In the guest: clones of one attached original are resigned at once, with sm's sleeps at full length, and LVM at work on the original.
 
-    python3 storm.py VDIS COUNT...      VDIs of the SR, numbers of clones
+    python3 crowd.py VDIS COUNT...      VDIs of the SR, numbers of clones
 
 Reports {"storm": the fields of storm.figures.Storm} per number. Without multipathing.
 """
