@@ -17,7 +17,7 @@ from realsm import (  # noqa: F401 (tests)
 
 class Qcow2Story(Story):
     prefix = "QCOW2-"
-    sm_config = {"type": "qcow2"}
+    formats = {"preferred-image-formats": "qcow2"}
     write_sectors = staticmethod(disk.write_qcow2)
 
     def adopt(self):
