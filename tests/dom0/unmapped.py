@@ -7,6 +7,7 @@ PYTHON is what xapi would have started; this process is it already.
 """
 from __future__ import absolute_import, division, print_function
 
+import glob
 import os
 import runpy
 import shutil
@@ -24,7 +25,11 @@ def main(scsi_id, script, argument):
     def closed(device):
         close(device)
         if device.writable and device.writes:
-            shutil.rmtree("%s/disk/by-scsid/%s" % (devices.DEV, scsi_id))
+            links = "%s/disk/by-scsid/%s" % (devices.DEV, scsi_id)
+            for name in os.listdir(links):
+                for known in glob.glob("%s/class/scsi_device/*/device/block/%s" % (devices.SYS, name)):
+                    os.unlink(os.path.dirname(os.path.dirname(known)))
+            shutil.rmtree(links)
             os.unlink("%s/disk/by-id/scsi-%s" % (devices.DEV, scsi_id))
 
     blockdev.Device.close = closed
