@@ -71,12 +71,14 @@ class State(object):
 
 
 def write_state(root, data):
-    """Write `data` as the state of the double at `root`, atomically."""
-    path = os.path.join(root + STATE_DIR, "state.json")
-    temporary = path + ".new"
-    with open(temporary, "w") as f:
-        json.dump(data, f, indent=1, sort_keys=True)
-    os.rename(temporary, path)
+    """Write `data` as the state of the double at `root`: in one piece over what is there, since a file that replaces another is waited
+    for by some file systems."""
+    fd = os.open(os.path.join(root + STATE_DIR, "state.json"), os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        text = json.dumps(data, sort_keys=True).encode("utf-8")
+        os.write(fd, text + b" " * (os.fstat(fd).st_size - len(text)))
+    finally:
+        os.close(fd)
 
 
 def new_state(root, mode):

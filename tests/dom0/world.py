@@ -26,6 +26,7 @@ import time
 
 from dom0 import native
 from dom0 import profile as profiles
+from dom0 import served
 from dom0.devices import Devices, has_triggers, losetup, release_loop
 from dom0.state import State, make_directory, make_link, new_state, write_file
 
@@ -166,9 +167,13 @@ class World(object):
 
     def install_commands(self, modules=None):
         """Write the stand-in commands (of `modules` only, where given: names of dom0.bin's modules)."""
+        text = SCRIPT.format(python=self.python, tests=TESTS, module="{module}", root=self.root)
+        # a real sm has a mount namespace of its own, which a server does not see
+        if self.sm_tree is None and os.path.exists(served.SHELL):
+            text = served.CLIENT.format(port=served.port(self.python), module="{module}", root=self.root)
         for module in sorted(modules or COMMANDS):
             for name in COMMANDS[module]:
-                self._write_script(name, SCRIPT.format(python=self.python, tests=TESTS, module=module, root=self.root))
+                self._write_script(name, text.replace("{module}", module))
 
     def _write_script(self, name, text):
         path = self.path(name)
@@ -193,6 +198,7 @@ class World(object):
         self.sm_python = python or self.python
         self.generation, self.recognised = native.generation_of(tree)
         self._adapt_commands(self.behaves_like)
+        self.install_commands()
         native.copy_tree(tree, self.root)
         if os.environ.get(REAL_HELPER):
             shutil.copy(os.environ[REAL_HELPER], self.path(COMMANDS["qcow2_helper"][0]))

@@ -15,13 +15,13 @@ import pytest
 
 from fuzz import luns, media, rows, rows_log, rows_lvm, rows_mgt, rows_vhd
 from fuzz.edit import Editor
-from luns import devices
+from luns import damage, devices
 from lvhd import image, reader
 from relvm import cli, errors
 from relvm.engine import blockdev, resign, verify
 from relvm.formats import lvmgroup
 from relvm.engine.lun import Lun, Placement
-from test_bad_inputs import NEW_SR, sha256
+from test_bad_inputs import NEW_SR
 
 OTHER_SR = str("2f0e0d0c-1111-4222-8333-444455556666")
 NO_LABEL = "no SR on this LUN: it has no LVM label. Check that this is the LUN you mean and that the array has copied all of it."
@@ -52,11 +52,11 @@ def test_row_1_lun_of_zeros(size, tmpdir):
     path = str(tmpdir.join("lun.img"))
     with open(path, "wb") as stream:
         stream.truncate(size)
-    before = sha256(path)
+    before = damage.fingerprint(path)
     with pytest.raises(errors.NoLabel) as caught:
         devices.run(path, NEW_SR)
     assert str(caught.value) == NO_LABEL
-    assert sha256(path) == before
+    assert damage.fingerprint(path) == before
 
 
 def test_row_11_metadata_changes_while_the_log_is_written(written):
@@ -89,10 +89,10 @@ def test_row_15_the_other_clones_are_not_touched(written, tmpdir):
     others = [str(tmpdir.join("other%d.img" % number)) for number in range(2)]
     for other in others:
         shutil.copy(path, other)
-    before = sha256(path)
+    before = damage.fingerprint(path)
     devices.run(path, NEW_SR)
-    assert [sha256(other) for other in others] == [before, before]
-    assert sha256(path) != before
+    assert [damage.fingerprint(other) for other in others] == [before, before]
+    assert damage.fingerprint(path) != before
 
 
 def test_row_16_read_only(written):
@@ -103,7 +103,7 @@ def test_row_16_read_only(written):
         path = os.path.join(directory, "lun.img")
         image.write(path, luns.snapshot())
         os.chmod(path, 0o444)
-        before = sha256(path)
+        before = damage.fingerprint(path)
         code = ("import os, sys\nif os.getuid() == 0:\n    os.setuid(65534)\nsys.path.insert(0, sys.argv.pop(1))\n"
                 "from relvm import cli\nsys.exit(cli.main(sys.argv[1:]))\n")
         # the engine is read before the user changes: its directory may be closed to others
@@ -112,14 +112,14 @@ def test_row_16_read_only(written):
         out, err = process.communicate()
         assert (process.returncode, out) == (1, b"")
         assert err.decode("ascii") == "relvm: %s: %s is read-only. Let the array present the clone writable.\n" % (path, path)
-        assert sha256(path) == before
+        assert damage.fingerprint(path) == before
     finally:
         shutil.rmtree(directory)
 
 
 def test_row_39_second_run_at_once(written):
     path, _ = written(luns.snapshot())
-    before = sha256(path)
+    before = damage.fingerprint(path)
     first = blockdev.Device(path)
     try:
         with pytest.raises(errors.DeviceBusy) as caught:
@@ -128,7 +128,7 @@ def test_row_39_second_run_at_once(written):
         first.close()
     assert str(caught.value) == ("%s is in use on this host. Detach what uses it (an SR, a mounted file system, a device-mapper "
                                  "map) first." % path)
-    assert sha256(path) == before
+    assert damage.fingerprint(path) == before
     devices.run(path, NEW_SR)
 
 
@@ -148,11 +148,11 @@ def test_row_44_resigned_again(written):
 def test_row_44_resigned_again_as_the_same(written):
     path, _ = written(luns.snapshot())
     devices.run(path, NEW_SR)
-    before = sha256(path)
+    before = damage.fingerprint(path)
     with pytest.raises(errors.SameUuid) as caught:
         devices.run(path, NEW_SR)
     assert str(caught.value) == "the LUN already carries the uuid %s. Leave the choice of the uuid to sr-create." % NEW_SR
-    assert sha256(path) == before
+    assert damage.fingerprint(path) == before
 
 
 @pytest.mark.parametrize("cut", range(20))
@@ -162,14 +162,14 @@ def test_row_45_truncated_clone(cut, written):
     size = lun.medium.size * cut // 20 // 512 * 512
     with open(path, "r+b") as stream:
         stream.truncate(size)
-    before = sha256(path)
+    before = damage.fingerprint(path)
     with pytest.raises(errors.Refused) as caught:
         devices.run(path, NEW_SR)
     if size > 1 << 20:
         assert str(caught.value) == "the LUN has %d bytes, but its PV label needs %d. The clone is truncated; make a new one." % (
             size, lun.sr.pv_size)
     assert caught.value.code() in ("NoLabel", "BadArea", "TooSmall")
-    assert sha256(path) == before
+    assert damage.fingerprint(path) == before
 
 
 def test_row_45_one_byte_is_missing(written):
@@ -210,7 +210,7 @@ def test_what_is_no_lun(name, make, sentence, tmpdir, capfd):
     ("/dev/mapper/mpath0", "mpath0", False)])
 def test_row_53_original(hint, scsi_id, refused, written, capfd):
     path, _ = written(luns.snapshot(device=hint))
-    before = sha256(path)
+    before = damage.fingerprint(path)
     for name in ("preview", "resign"):
         status, out, err = command(capfd, name, path, "--json", "--scsi-id", scsi_id)
         answer = json.loads(out)
@@ -222,12 +222,12 @@ def test_row_53_original(hint, scsi_id, refused, written, capfd):
             else:
                 assert [reason["code"] for reason in answer["reasons"]] == ["Original"]
                 assert answer["reasons"][0]["sentence"].startswith(ORIGINAL)
-            assert sha256(path) == before
+            assert damage.fingerprint(path) == before
         else:
             assert (status, err) == (0, "")
     if refused:
         assert command(capfd, "resign", path, "--json", "--scsi-id", scsi_id, "--force")[0] == 0
-    assert sha256(path) != before
+    assert damage.fingerprint(path) != before
 
 
 @pytest.mark.parametrize("hint", [

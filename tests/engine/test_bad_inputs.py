@@ -6,8 +6,6 @@ the preview's report where the row is accepted. A refusal leaves the image byte 
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
-import hashlib
-import io
 import json
 import xml.dom.minidom
 
@@ -15,7 +13,7 @@ import pytest
 
 from fuzz import locked, luns, media, rows, rows_log, rows_lvm, rows_mgt, rows_vhd
 from fuzz.edit import Editor
-from luns import devices
+from luns import damage, devices
 from lvhd import image
 from relvm import errors
 from relvm.engine import blockdev, verify
@@ -32,14 +30,6 @@ NUMBERS = dict([("ManyPVs", 99), ("MissingPV", 99)] +
                                          "NotAnSR", "WrongPV", "AreasDiffer")] +
                [(name, 181) for name in ("NoMGT", "BadMGT", "BadName", "OldMGT", "NewMGT", "ThinDaemon", "WrongSRUuid", "DuplicateVDI",
                                          "UuidOfSR", "BadRecord", "BadVDIName")])
-
-
-def sha256(path):
-    digest = hashlib.sha256()
-    with io.open(path, "rb") as stream:
-        for part in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(part)
-    return digest.hexdigest()
 
 
 def spoilt(row, path):
@@ -74,7 +64,7 @@ def test_it_is_refused_in_these_words(row, tmpdir):
     path = str(tmpdir.join("lun.img"))
     lun = spoilt(row, path)
     words = rows.words(lun.sr)
-    before = sha256(path)
+    before = damage.fingerprint(path)
 
     with pytest.raises(errors.Refused) as caught:
         devices.run(path, NEW_SR)
@@ -89,7 +79,7 @@ def test_it_is_refused_in_these_words(row, tmpdir):
     assert (reason["code"], rows.worded(row, reason["sentence"], words)) == (row.reason, wanted)
     assert texts(document, "reason") == [reason["sentence"]]
     assert ("REFUSED   %s: %s" % (row.reason, reason["sentence"])) in text.split("\n")
-    assert sha256(path) == before
+    assert damage.fingerprint(path) == before
 
 
 @pytest.mark.shared
@@ -98,7 +88,7 @@ def test_it_is_accepted_and_reported(row, tmpdir):
     path = str(tmpdir.join("lun.img"))
     lun = spoilt(row, path)
     wanted = [line.format(**rows.words(lun.sr)) for line in row.report]
-    before = sha256(path)
+    before = damage.fingerprint(path)
 
     data, from_json, document, text = previewed(path)
     assert from_json["possible"] is True and from_json["reasons"] == []
@@ -111,7 +101,7 @@ def test_it_is_accepted_and_reported(row, tmpdir):
         assert "note      " + line in text.split("\n")
     for reason in [entry["reason"] for entry in dropped + from_json["removed"]]:
         assert "   drop   " + reason in text.split("\n")
-    assert sha256(path) == before
+    assert damage.fingerprint(path) == before
 
     pages = media.Pages.of_chunks(lun.medium.size, [(0, lun.medium.read(0, lun.medium.size))])
     result = devices.run(path, NEW_SR)[0]

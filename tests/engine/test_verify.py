@@ -237,6 +237,6 @@ def test_another_resign_deviates_in_every_uuid(resigned, shape_called, tmpdir):
     devices.run(path, plan.sr_uuid)
     assert verify.deviations(understood(path), plan) == []
     path = copy(shape_called('tags').path, tmpdir.join('third.img'))
-    devices.run(path, plan.sr_uuid[:-1] + 'e')
+    devices.run(path, UUID)
     found = verify.deviations(understood(path), plan)
     assert len(found) == 2 and 'SR uuid' in found[0] and 'VDIs' in found[1]

@@ -7,9 +7,10 @@ import pytest
 
 from dom0 import pools
 from dom0.session import Failure, Session
+from luns import damage
 from lvhd import shapes
 from relvm.pool import attach, answers
-from test_driver import CLONE, KILLER, ORIGINAL, array, sha256  # noqa: F401 (a fixture)
+from test_driver import CLONE, KILLER, ORIGINAL, array  # noqa: F401 (a fixture)
 
 
 @pytest.fixture(params=pools.cases([(name,) for name in pools.profiles()[-1:]], False))
@@ -23,7 +24,7 @@ def profile(request):
 def test_attach_next_to_the_attached_original(array):  # noqa: F811
     a = array(shapes.one(1))
     a.attach_original()
-    untouched = sha256(a.original)
+    untouched = damage.fingerprint(a.original)
     answer = attach.attach(Session(a.xapi), dict(a.config(), **{"name-label": "from Monday"}))
     assert answer["resigned"] is True
     assert (answer["name_label"], [pbd["attached"] for pbd in answer["pbds"]]) == ("from Monday", [True])
@@ -32,7 +33,7 @@ def test_attach_next_to_the_attached_original(array):  # noqa: F811
     assert sorted(vdi["uuid"] for vdi in answer["vdis"]) == sorted(copies)
     assert len(copies) == len(originals) == 1
     assert not set(copies) & set(originals)
-    assert sha256(a.original) == untouched
+    assert damage.fingerprint(a.original) == untouched
     again = attach.attach(Session(a.xapi), a.config())
     assert again == dict(answer, resigned=False)
 
@@ -53,20 +54,20 @@ def test_attach_of_the_original_itself(array):  # noqa: F811
     a = array(shapes.one(1))
     a.attach_original()
     config = dict(a.config(), SCSIid=ORIGINAL)
-    untouched = sha256(a.original)
+    untouched = damage.fingerprint(a.original)
     with pytest.raises(attach.AttachError) as caught:
         attach.attach(Session(a.xapi), config)
     assert a.sr.uuid in caught.value.sentence
-    assert sha256(a.original) == untouched
+    assert damage.fingerprint(a.original) == untouched
 
 
 def test_preview(array):  # noqa: F811
     a = array(shapes.one(1))
     a.attach_original()
-    untouched = sha256(a.clone)
+    untouched = damage.fingerprint(a.clone)
     answer = answers.preview(Session(a.xapi).xenapi.SR.probe(a.xapi.host, a.config(), "relvmoiscsi", {}))
     assert (answer["uuid"], answer["copy_of"], answer["possible"], answer["reasons"]) == (a.sr.uuid, a.sr.uuid, True, [])
     assert sorted(vdi["uuid"] for vdi in answer["vdis"]) == sorted(a.xapi.vdis(a.sr.uuid))
     assert {vdi["action"] for vdi in answer["vdis"]} == {"keep"}
-    assert sha256(a.clone) == untouched
+    assert damage.fingerprint(a.clone) == untouched
     assert CLONE in a.config().values()

@@ -17,7 +17,7 @@ from relvm import errors
 from relvm.pool import answers, attach
 from test_attach_driver import Failure, Session
 from test_cli import relvm
-from test_driver import MARKER, array, pytest_generate_tests, sha256, SUCCESS  # noqa: F401 (fixtures)
+from test_driver import MARKER, array, pytest_generate_tests, SUCCESS  # noqa: F401 (fixtures)
 from test_errors import SM_FAULTS
 
 
@@ -122,14 +122,14 @@ def test_a_refusal_is_the_same_at_every_door(array, spoil, reason):  # noqa: F81
     a.attach_original()
     spoil(a.clone)
     a.drop = {'NothingToDrop': ABSENT, 'NothingLeft': str(a.sr.vdis[0].uuid)}.get(reason, '')
-    before, untouched, original = a.traces(), sha256(a.clone), sha256(a.original)
+    before, untouched, original = a.traces(), damage.fingerprint(a.clone), damage.fingerprint(a.original)
     sentences = {}
     for door in DOORS:
         name, sentence = door(a)
         assert name in (reason, SM_FAULTS[getattr(errors, reason).sm_error]), door.__name__
         sentences[door.__name__] = sentence
-        assert sha256(a.clone) == untouched, door.__name__
+        assert damage.fingerprint(a.clone) == untouched, door.__name__
     assert len(set(sentences.values())) == 1, sentences
     assert a.traces() == before
-    assert sha256(a.original) == original
+    assert damage.fingerprint(a.original) == original
     assert 's3cret' not in a.world.log() + ''.join(run.stdout + run.stderr + run.argument for run in a.xapi.runs)

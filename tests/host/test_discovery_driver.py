@@ -12,9 +12,10 @@ import pytest
 
 from dom0 import pools
 from dom0.world import lock_lines
+from luns import damage
 from lvhd import image, shapes
 from relvm.pool import answers
-from test_driver import CLONE, IQN, MARKER, ORIGINAL, OTHER_IQN, Array, array, pytest_generate_tests, sha256  # noqa: F401 (fixtures)
+from test_driver import CLONE, IQN, MARKER, ORIGINAL, OTHER_IQN, Array, array, pytest_generate_tests  # noqa: F401 (fixtures)
 
 SECOND = "360000000000000000e00000000010003"
 FOREIGN = "360000000000000000e00000000010004"
@@ -74,7 +75,7 @@ class Full(Array):
         self.xapi.exec_driver("relvmoiscsi", "sr_probe", {"device_config": config, "sr_sm_config": {}}, on_start=on_start)
 
     def sums(self):
-        return dict((scsi_id, sha256(path)) for scsi_id, path in self.images.items())
+        return dict((scsi_id, damage.fingerprint(path)) for scsi_id, path in self.images.items())
 
 
 ARRAY = Full

@@ -5,7 +5,6 @@ With SM_TREE (a checkout of sm) the same tests run against that instead of the d
 """
 from __future__ import absolute_import, division, print_function
 
-import hashlib
 import os
 import re
 import signal
@@ -36,14 +35,6 @@ STOPPER = os.path.join(PROGRAMS, "stopped.py")
 # Writes of a run on an SR with one VDI: log, stage, switch 1, apply, final, switch 2, clear log
 WRITES = 7
 MARKER = u"s3cret 'with\" quotes \u00e4"
-
-
-def sha256(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 class Array(object):
@@ -177,12 +168,12 @@ def test_driver_info(array):
 def test_resign_next_to_the_attached_original_behind_one_target(array):
     a = array()
     a.attach_original()
-    before, untouched, contents = a.traces(), sha256(a.original), reader.virtual_digests(a.clone)
+    before, untouched, contents = a.traces(), damage.fingerprint(a.original), reader.virtual_digests(a.clone)
     a.resign()
     after = a.traces()
     # the session stays for the original, and so does the clone's disk, which lvmoiscsi expects to be there
     assert after == dict(before, disks=after["disks"])
-    assert sha256(a.original) == untouched
+    assert damage.fingerprint(a.original) == untouched
     assert not reader.traces(a.clone, reader.identities(a.original))
     vdis = a.adopt()
     assert len(vdis) == 1
@@ -243,11 +234,11 @@ def test_a_broken_vdi_is_left_behind(array):
                                                 ("12345678-1234-4123-8123-123456789abc", "NothingToDrop", "12345678")])
 def test_what_cannot_be_left_behind_is_refused(array, value, code, words):
     a = array()
-    before, untouched = a.traces(), sha256(a.clone)
+    before, untouched = a.traces(), damage.fingerprint(a.clone)
     number, text, _ = a.create(a.config(drop=value))
     assert number == "SR_BACKEND_FAILURE_47" and words in text
     assert '<reason code="%s">' % code in a.xapi.sr_probe(a.TYPE, a.config(drop=value))
-    assert (a.traces(), sha256(a.clone)) == (before, untouched)
+    assert (a.traces(), damage.fingerprint(a.clone)) == (before, untouched)
 
 
 def test_a_preview_packs_the_lun_on_request(array):
@@ -265,7 +256,7 @@ def test_a_preview_packs_the_lun_on_request(array):
 def test_preview_writes_nothing_and_says_what_will_happen(array):
     a = array(shapes.two_snapshots(1))
     a.attach_original()
-    before, untouched = a.traces(), sha256(a.clone)
+    before, untouched = a.traces(), damage.fingerprint(a.clone)
     document = xml.dom.minidom.parseString(a.xapi.sr_probe(a.TYPE, a.config()))
 
     def texts(name):
@@ -275,7 +266,7 @@ def test_preview_writes_nothing_and_says_what_will_happen(array):
     assert texts("copy_of") == [a.sr.uuid]
     assert texts("copied_from") == [ORIGINAL]
     assert sorted(texts("action")) == ["drop", "drop", "keep", "keep", "keep"]
-    assert sha256(a.clone) == untouched
+    assert damage.fingerprint(a.clone) == untouched
     assert a.traces() == dict(before, disks=a.traces()["disks"])
     assert a.xapi.runs[-1].stderr == ""
 
@@ -319,11 +310,11 @@ def used_by_introduced(a):
 def test_a_lun_of_the_pool_is_refused(array, use):
     a = array()
     use(a)
-    before, untouched = a.traces(), sha256(a.original)
+    before, untouched = a.traces(), damage.fingerprint(a.original)
     code, text, _ = a.create(a.original_config(force="true"))
     assert code == "SR_BACKEND_FAILURE_47"
     assert "the LUN %s belongs to SR %s of this pool" % (ORIGINAL, a.sr.uuid) in text
-    assert sha256(a.original) == untouched
+    assert damage.fingerprint(a.original) == untouched
     assert a.traces() == before
     possible = a.xapi.sr_probe(a.TYPE, a.original_config())
     assert "<possible>false</possible>" in possible and 'code="InUse"' in possible
@@ -342,10 +333,10 @@ def test_left_over_records_of_this_type_are_no_reason_to_refuse(array):
 def test_an_original_of_another_pool_is_refused_and_can_be_forced(array):
     a = array()
     config = a.original_config()
-    untouched = sha256(a.original)
+    untouched = damage.fingerprint(a.original)
     code, text, _ = a.create(config)
     assert code == "SR_BACKEND_FAILURE_47" and "it is an original" in text and "force=true" in text
-    assert sha256(a.original) == untouched
+    assert damage.fingerprint(a.original) == untouched
     assert 'code="Original"' in a.xapi.sr_probe(a.TYPE, config)
     assert a.traces()["references"] == {}
     assert a.create(dict(config, force="true"))[1] == a.SUCCESS
@@ -359,10 +350,10 @@ def test_resign_true_is_accepted(array):
 @everywhere
 def test_refused_on_a_slave(array):
     a = array()
-    untouched = sha256(a.clone)
+    untouched = damage.fingerprint(a.clone)
     code, text = a.pool.create_on_slave(a.config(), a.TYPE)
     assert code == "SR_BACKEND_FAILURE_58" and "master" in text
-    assert sha256(a.clone) == untouched
+    assert damage.fingerprint(a.clone) == untouched
 
 
 @everywhere
@@ -372,11 +363,11 @@ def test_a_refusal_leaves_lun_and_host_as_they_were(array):
     a = array(sr)
     a.show()
     a.pool.remove_disk(CLONE)
-    before, untouched = a.traces(), sha256(a.clone)
+    before, untouched = a.traces(), damage.fingerprint(a.clone)
     code, text, _ = a.create()
     assert code == "SR_BACKEND_FAILURE_47"
     assert "the LV VHD-none is named or tagged like a volume of sm" in text
-    assert sha256(a.clone) == untouched
+    assert damage.fingerprint(a.clone) == untouched
     # the clone's disk, which was not there before, is gone again
     assert a.traces() == before
     assert 'code="UnknownVolume"' in a.xapi.sr_probe(a.TYPE, a.config())
@@ -407,7 +398,7 @@ def test_everything_else_is_unimplemented_and_touches_no_iscsi(array, command):
 def test_killed_at_a_write_and_repeated(array, write):
     a = array()
     a.attach_original()
-    before, contents, untouched = a.traces(), reader.virtual_digests(a.clone), sha256(a.original)
+    before, contents, untouched = a.traces(), reader.virtual_digests(a.clone), damage.fingerprint(a.original)
     with a.pool.wrapped(KILLER, "write", write):
         code, _, _ = a.create()
     assert code == "SR_BACKEND_FAILURE"
@@ -418,7 +409,7 @@ def test_killed_at_a_write_and_repeated(array, write):
     assert a.traces() == dict(before, disks=a.traces()["disks"])
     assert not reader.traces(a.clone, [first] + sorted(reader.identities(a.original)))
     assert sorted(reader.virtual_digests(a.clone).values()) == sorted(contents.values())
-    assert sha256(a.original) == untouched
+    assert damage.fingerprint(a.original) == untouched
 
 
 @everywhere
@@ -526,11 +517,11 @@ def test_the_attached_original_waits_until_switch_1(array, drivers, operation):
         resigning = threading.Thread(target=resign)
         resigning.start()
         assert pools.wait_until(lambda: drivers and is_stopped(drivers[0]))
-    before = sha256(a.original)
+    before = damage.fingerprint(a.original)
     using = threading.Thread(target=use)
     using.start()
     assert pools.wait_until(lambda: [line for line in lock_lines(lock) if line[1] == "->"])
-    assert outcome == [] and sha256(a.original) == before
+    assert outcome == [] and damage.fingerprint(a.original) == before
     assert reader.vg_names(a.clone) == ["VG_XenStorage-" + a.sr.uuid]
     drivers[0].send_signal(signal.SIGCONT)
     using.join()
@@ -541,7 +532,7 @@ def test_the_attached_original_waits_until_switch_1(array, drivers, operation):
     resigning.join()
     assert outcome == ["used", [a.SUCCESS]]
     if operation == "vdi_create":
-        assert sha256(a.original) != before
+        assert damage.fingerprint(a.original) != before
         with reader.Lun(a.original) as lun:
             names = set(lun.volumes)
         with reader.Lun(a.clone) as lun:
@@ -559,13 +550,13 @@ def test_a_judge_that_disagrees_is_no_success(array):
 
 def test_a_host_that_cannot_keep_state_is_refused_before_anything(array):
     a = array()
-    untouched = sha256(a.clone)
+    untouched = damage.fingerprint(a.clone)
     blocked = a.world.path("/var/run/relvmoiscsi")
     with open(blocked, "w"):
         pass
     code, text, _ = a.create()
     assert code == "SR_BACKEND_FAILURE_47" and "cannot use" in text and "Make room" in text
-    assert sha256(a.clone) == untouched
+    assert damage.fingerprint(a.clone) == untouched
     assert a.traces()["sessions"] == []
     os.unlink(blocked)
     a.resign()
@@ -578,11 +569,11 @@ def test_other_hosts_are_asked_where_they_may_see_the_lun(array, shared):
     a.attach_original()
     a.pool.remove_disk(CLONE) if shared else None
     a.xapi.plugin_answers["relvmoiscsi", "holders"] = "no answer"
-    untouched, before = sha256(a.clone), a.traces()
+    untouched, before = damage.fingerprint(a.clone), a.traces()
     if shared:
         code, text, _ = a.create()
         assert code == "SR_BACKEND_FAILURE_47" and "the host slave0 of this pool is live and does not say" in text
-        assert sha256(a.clone) == untouched and a.traces() == before
+        assert damage.fingerprint(a.clone) == untouched and a.traces() == before
         assert a.create(a.config(force="true"))[1] == a.SUCCESS
     else:
         a.resign()
@@ -605,10 +596,10 @@ def test_multipath(array):
     a.world.login(OTHER_IQN)
     a.world.run("multipath", CLONE)
     assert a.pool.multipath_map(CLONE)
-    untouched = sha256(a.clone)
+    untouched = damage.fingerprint(a.clone)
     code, text, _ = a.create()
     assert code == "SR_BACKEND_FAILURE_47" and "already has a multipath map" in text
-    assert sha256(a.clone) == untouched
+    assert damage.fingerprint(a.clone) == untouched
     assert a.world.mappings()
 
 
@@ -646,11 +637,11 @@ def test_two_luns_of_one_scsi_id_are_refused(array, tmpdir):
     image.write(other, shapes.one(2))
     a.world.add_lun(OTHER_IQN, 2, other, CLONE)
     a.world.login(OTHER_IQN)
-    untouched = sha256(a.clone), sha256(other)
+    untouched = damage.fingerprint(a.clone), damage.fingerprint(other)
     code, text, _ = a.create()
     assert code == "SR_BACKEND_FAILURE_47"
     assert re.search("the SCSI id %s belongs to sd[a-z], sd[a-z], which are not paths of one multipath map" % CLONE, text)
-    assert (sha256(a.clone), sha256(other)) == untouched
+    assert (damage.fingerprint(a.clone), damage.fingerprint(other)) == untouched
 
 
 def test_a_device_of_another_scsi_id_is_refused(array):
@@ -661,10 +652,10 @@ def test_a_device_of_another_scsi_id_is_refused(array):
     command, option = ("/sbin/scsi_id", "-s") if a.world.behaves_like.OLD_SCSI_ID else ("/usr/lib/udev/scsi_id", "--device")
     a.pool.lie(command, option, CLONE.encode("ascii"), ORIGINAL.encode("ascii"))
     a.world.add_lun(a.iqn, 1, a.clone, CLONE, wwid=ORIGINAL)
-    untouched = sha256(a.clone)
+    untouched = damage.fingerprint(a.clone)
     code, text, _ = a.create()
     assert code == "SR_BACKEND_FAILURE_47" and "reports the SCSI id %s, not %s" % (ORIGINAL, CLONE) in text
-    assert sha256(a.clone) == untouched
+    assert damage.fingerprint(a.clone) == untouched
     assert a.traces()["sessions"] == []
 
 
@@ -674,11 +665,11 @@ def test_a_volume_that_sits_on_the_clone_is_refused_by_name(array):
         pytest.skip("an image file has no holders: %s" % a.world.why_not_loop)
     a.show()
     a.pool.sit_on(CLONE, "VG_XenStorage--x-VHD--y")
-    untouched = sha256(a.clone)
+    untouched = damage.fingerprint(a.clone)
     code, text, _ = a.create()
     assert code == "SR_BACKEND_FAILURE_47"
     assert re.search("device-mapper devices on this host use .*: VG_XenStorage--x-VHD--y", text)
-    assert sha256(a.clone) == untouched
+    assert damage.fingerprint(a.clone) == untouched
 
 
 # Which disk is which
@@ -711,10 +702,10 @@ def test_a_preview_with_the_sr_uuid_shows_what_the_resign_gives(array):
     for vdi in kept:
         assert "VDI %s was %s" % (promised[vdi.uuid], vdi.uuid) in lun.world.log()
     # Once more, before anybody has used it: nothing is written
-    before = sha256(lun.clone)
+    before = damage.fingerprint(lun.clone)
     assert whole_map(lun.xapi.sr_probe("relvmoiscsi", config)) == promised
     assert lun.create(config=config)[:2] == ("SR_BACKEND_FAILURE_1", SUCCESS)
-    assert sha256(lun.clone) == before
+    assert damage.fingerprint(lun.clone) == before
     # With another one, what comes from what is still the same
     again = whole_map(lun.xapi.sr_probe("relvmoiscsi", lun.config()))
     assert sorted(again) == sorted(promised) and not set(again.values()) & set(promised.values())
@@ -723,14 +714,14 @@ def test_a_preview_with_the_sr_uuid_shows_what_the_resign_gives(array):
 def test_an_sr_uuid_that_cannot_be_taken(array):
     lun = array(shapes.one())
     lun.attach_original()
-    before = sha256(lun.clone)
+    before = damage.fingerprint(lun.clone)
     for uuid, words in ((lun.sr.uuid, "an SR of this pool has it"), (lun.sr.vdis[0].uuid, "a VDI of this pool has it"),
                         ("12345678-0000-4000-8000-00000000000A", "no UUID in lower case")):
         config = lun.config(**{"resign-as": uuid})
         code, text, _ = lun.create(config=config)
         assert code == "SR_BACKEND_FAILURE_47" and words in text and uuid in text
         assert words in lun.xapi.sr_probe("relvmoiscsi", config)
-    assert sha256(lun.clone) == before
+    assert damage.fingerprint(lun.clone) == before
 
 
 def test_snapshots_that_are_kept_are_snapshots_to_sm(array):

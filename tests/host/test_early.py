@@ -11,8 +11,9 @@ import threading
 import pytest
 
 from dom0 import pools
+from luns import damage
 from lvhd import reader, shapes
-from test_driver import (CLONE, IQN, ORIGINAL, PROGRAMS, SUCCESS, array, everywhere, pytest_generate_tests, series, sha256,  # noqa: F401
+from test_driver import (CLONE, IQN, ORIGINAL, PROGRAMS, SUCCESS, array, everywhere, pytest_generate_tests, series,  # noqa: F401
                          skip_without_open_iscsi)
 
 UNMAPPED = os.path.join(PROGRAMS, "unmapped.py")
@@ -45,11 +46,11 @@ def test_the_work_is_done_before_attach_returns(array, same_target):  # noqa: F8
     if same_target:
         # the array presents the clone when the session is there already
         a.pool.remove_disk(CLONE)
-    before, untouched = a.traces(), sha256(a.original)
+    before, untouched = a.traces(), damage.fingerprint(a.original)
     a.resign()
     assert order(a) == EARLY
     assert a.traces() == dict(before, disks=a.traces()["disks"])
-    assert sha256(a.original) == untouched
+    assert damage.fingerprint(a.original) == untouched
 
 
 def test_lvm_is_asked_while_somebody_else_has_the_lock(array, tmpdir):  # noqa: F811
@@ -78,10 +79,10 @@ def test_a_host_whose_sm_knows_no_qcow2_refuses_before_the_work_begins(array):  
     a = array(shapes.SHAPES["qcow2_snapshots"](1), same_target=False)
     if os.path.exists(a.world.path("/opt/xensource/sm/qcow2util.py")):
         pytest.skip("this sm knows QCOW2")
-    untouched = sha256(a.clone)
+    untouched = damage.fingerprint(a.clone)
     code, text, _ = a.create()
     assert (code, "QCOW2" in text) == ("SR_BACKEND_FAILURE_47", True)
-    assert sha256(a.clone) == untouched
+    assert damage.fingerprint(a.clone) == untouched
 
 
 def test_not_with_multipathing(array):  # noqa: F811
@@ -140,10 +141,10 @@ def test_not_when_two_disks_say_that_they_are_this_lun(array, tmpdir):  # noqa: 
     a = array(same_target=False)
     need_devices(a)
     a.world.add_lun(a.iqn, 7, a.original, ORIGINAL, wwid=CLONE)
-    untouched = sha256(a.original)
+    untouched = damage.fingerprint(a.original)
     a.resign()
     assert waited(a)
-    assert sha256(a.original) == untouched
+    assert damage.fingerprint(a.original) == untouched
 
 
 def test_an_attach_that_fails_after_the_work_is_no_refusal(array):  # noqa: F811
@@ -164,11 +165,11 @@ def test_a_refusal_on_the_way(array):  # noqa: F811
     """SRUnavailable with the reason, and the LUN and the host are as before: as if the work had waited for attach."""
     a = array(same_target=False)
     need_devices(a)
-    before, untouched = a.traces(), sha256(a.clone)
+    before, untouched = a.traces(), damage.fingerprint(a.clone)
     with a.pool.wrapped(os.path.join(PROGRAMS, "killed.py"), "eio-read", 9):
         code, text, _ = a.create()
     assert code == "SR_BACKEND_FAILURE_47" and "reading" in text and "failed" in text
-    assert sha256(a.clone) == untouched
+    assert damage.fingerprint(a.clone) == untouched
     assert a.traces() == before
     a.resign()
 

@@ -3,9 +3,10 @@
 from __future__ import absolute_import, division, print_function
 
 from dom0.session import Session
+from luns import damage
 from relvm.pool import attach
 from test_attach_driver import profile  # noqa: F401 (a fixture)
-from test_driver import CLONE, array, sha256  # noqa: F401 (a fixture)
+from test_driver import CLONE, array  # noqa: F401 (a fixture)
 from test_fabric_driver import FabricArray
 
 ARRAY = FabricArray
@@ -18,10 +19,10 @@ def test_attach_under_a_map_that_was_there(array):  # noqa: F811
     a.show()
     a.world.run("multipath", CLONE)
     assert a.pool.multipath_map(CLONE)
-    untouched = sha256(a.original)
+    untouched = damage.fingerprint(a.original)
     answer = attach.attach(Session(a.xapi), a.config())
     assert answer["resigned"] is True and [pbd["attached"] for pbd in answer["pbds"]] == [True]
     assert a.xapi.srs()[answer["sr"]]["type"] == "lvmohba"
     assert not set(a.xapi.vdis(a.sr.uuid)) & set(a.xapi.vdis(answer["sr"]))
-    assert sha256(a.original) == untouched
+    assert damage.fingerprint(a.original) == untouched
     assert attach.attach(Session(a.xapi), a.config()) == dict(answer, resigned=False)

@@ -12,9 +12,10 @@ import pytest
 
 from dom0 import pools
 from dom0.state import State
+from luns import damage
 from lvhd import image, reader, shapes
 from test_driver import (  # noqa: F401 (fixtures and tests)
-    CLONE, KILLER, ORIGINAL, Array, array, drivers, everywhere, sha256, skip_without_open_iscsi,
+    CLONE, KILLER, ORIGINAL, Array, array, drivers, everywhere, skip_without_open_iscsi,
     test_a_disk_with_a_snapshot_keeps_leaf_and_base_copy, test_a_host_that_cannot_keep_state_is_refused_before_anything,
     test_a_judge_that_disagrees_is_no_success, test_a_lun_of_the_pool_is_refused, test_a_refusal_leaves_lun_and_host_as_they_were,
     test_a_scsi_id_that_the_target_does_not_have, test_a_volume_that_sits_on_the_clone_is_refused_by_name,
@@ -104,12 +105,12 @@ def test_the_scan_only_adds_and_takes_another_duplicate_away_again(array, tmpdir
     image.write(foreign, shapes.one(2))
     a.world.add_lun(FABRIC, 2, duplicate, OTHER_CLONE)
     a.world.add_lun(FABRIC, 3, foreign, FOREIGN)
-    untouched = sha256(duplicate), sha256(foreign), sha256(a.original)
+    untouched = damage.fingerprint(duplicate), damage.fingerprint(foreign), damage.fingerprint(a.original)
     a.resign()
     # the deletion of a disk is carried out by the double's kernel
     assert pools.wait_until(lambda: OTHER_CLONE not in a.world.disks().values())
     assert sorted(a.world.disks().values()) == [ORIGINAL, CLONE, FOREIGN]
-    assert (sha256(duplicate), sha256(foreign), sha256(a.original)) == untouched
+    assert (damage.fingerprint(duplicate), damage.fingerprint(foreign), damage.fingerprint(a.original)) == untouched
     assert "%s came up with the LUN %s" % (OTHER_CLONE, CLONE) in a.world.log()
     assert len(a.adopt()) == 1
 
@@ -173,10 +174,10 @@ def test_a_map_that_was_not_there_goes_again(array):  # noqa: F811
 def test_two_paths_and_no_map_are_refused(array):  # noqa: F811
     a = array(addresses=("one", "two"))
     a.show()
-    untouched, before = sha256(a.clone), a.traces()
+    untouched, before = damage.fingerprint(a.clone), a.traces()
     code, text, _ = a.create()
     assert code == "SR_BACKEND_FAILURE_47" and "which are not paths of one multipath map" in text
-    assert sha256(a.clone) == untouched
+    assert damage.fingerprint(a.clone) == untouched
     assert pools.wait_until(lambda: a.traces() == before)
 
 
@@ -191,10 +192,10 @@ def test_a_map_with_a_path_of_another_lun_is_refused(array):  # noqa: F811
     other = [disk for disk, scsi_id in a.world.disks().items() if scsi_id == ORIGINAL][0]
     with open(a.world.path("/sys/devices/virtual/block/%s/slaves/%s" % (mapped, other)), "w"):
         pass
-    untouched = sha256(a.clone), sha256(a.original)
+    untouched = damage.fingerprint(a.clone), damage.fingerprint(a.original)
     code, text, _ = a.create()
     assert code == "SR_BACKEND_FAILURE_47" and "reports the SCSI id %s, not %s" % (ORIGINAL, CLONE) in text
-    assert (sha256(a.clone), sha256(a.original)) == untouched
+    assert (damage.fingerprint(a.clone), damage.fingerprint(a.original)) == untouched
     assert a.world.mappings()
 
 
@@ -212,11 +213,11 @@ def test_a_clone_that_lvm_wrote_to_in_the_originals_place_is_refused(array):  # 
     a = array()
     a.attach_original()
     image.write(a.clone, shapes.one(1, seqno=5000))
-    untouched, before = sha256(a.clone), a.traces()
+    untouched, before = damage.fingerprint(a.clone), a.traces()
     code, text, _ = a.create(a.config(force="true"))
     assert code == "SR_BACKEND_FAILURE_47"
     assert "is newer than that of its original %s" % ORIGINAL in text
-    assert sha256(a.clone) == untouched
+    assert damage.fingerprint(a.clone) == untouched
     assert pools.wait_until(lambda: a.traces() == before)
     assert 'code="AheadOfOriginal"' in a.xapi.sr_probe(a.TYPE, a.config())
 
@@ -240,10 +241,10 @@ def two_hosts(array):  # noqa: F811
 def test_a_volume_on_another_host_is_refused_naming_the_host(two_hosts):
     a, says = two_hosts
     says(json.dumps({"SCSIid": CLONE, "holders": ["VG-LV"], "visible": True}, sort_keys=True, indent=1))
-    untouched = sha256(a.clone)
+    untouched = damage.fingerprint(a.clone)
     code, text, _ = a.create(a.config(force="true"))
     assert code == "SR_BACKEND_FAILURE_47" and "device-mapper devices on host slave0 use" in text and "VG-LV" in text
-    assert sha256(a.clone) == untouched
+    assert damage.fingerprint(a.clone) == untouched
     assert 'code="HolderPresent"' in a.xapi.sr_probe(a.TYPE, a.config())
 
 
@@ -252,10 +253,10 @@ def test_a_volume_on_another_host_is_refused_naming_the_host(two_hosts):
 def test_a_live_host_that_does_not_answer_is_refused_unless_forced(two_hosts, answer):
     a, says = two_hosts
     says(answer)
-    untouched = sha256(a.clone)
+    untouched = damage.fingerprint(a.clone)
     code, text, _ = a.create()
     assert code == "SR_BACKEND_FAILURE_47" and "the host slave0 of this pool is live and does not say" in text
-    assert sha256(a.clone) == untouched
+    assert damage.fingerprint(a.clone) == untouched
     assert a.create(a.config(force="true"))[1] == a.SUCCESS
     assert "forced: the host slave0" in a.world.log()
 

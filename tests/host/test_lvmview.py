@@ -88,6 +88,7 @@ def program(tmpdir, script):
     return str(path)
 
 
+HANGS = 'sleep 30'
 ANSWERS = [
     ('echo "  Cannot use /dev/sdb: device is rejected by filter config" >&2; exit 5', True),
     ('echo "  Failed to find device for physical volume \\"/dev/sdb\\"." >&2; exit 5', True),
@@ -95,13 +96,14 @@ ANSWERS = [
     ('test "$1" = --readonly && exit 3; echo "  Failed to read physical volume \\"/dev/sdb\\"" >&2; exit 5', True),
     ('echo "  WARNING: Not using device /dev/sdb for PV x."; echo "  Failed to find physical volume \\"/dev/sdb\\"." >&2; exit 5', False),
     ('echo "  Found duplicate PV x: using /dev/sda"; echo "  Failed to read physical volume \\"/dev/sdb\\"" >&2; exit 5', False),
-    ('echo "  something else" >&2; exit 5', False), ('kill -9 $$', False), ('sleep 30', False)]
+    ('echo "  something else" >&2; exit 5', False), ('kill -9 $$', False), (HANGS, False)]
 
 
 @pytest.mark.parametrize('script, refused', ANSWERS)
 def test_what_it_makes_of_an_answer(script, refused, tmpdir, monkeypatch):
     monkeypatch.setattr(lvmview, 'PAUSE', 0)
-    monkeypatch.setattr(lvmview, 'TIMEOUT', 0.5)
+    if script == HANGS:
+        monkeypatch.setattr(lvmview, 'TIMEOUT', 0.5)
     pvs = program(tmpdir, script)
     if refused:
         with pytest.raises(errors.HostPassesOver):

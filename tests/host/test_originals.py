@@ -8,8 +8,9 @@ import shutil
 import pytest
 
 from dom0 import pools
+from luns import damage
 from lvhd import shapes
-from test_driver import CLONE, IQN, ORIGINAL, SUCCESS, array, sha256  # noqa: F401 (a fixture)
+from test_driver import CLONE, IQN, ORIGINAL, SUCCESS, array  # noqa: F401 (a fixture)
 
 
 @pytest.fixture(params=pools.cases([(name,) for name in pools.profiles()[-1:]], False))
@@ -34,12 +35,12 @@ def known_as(a, device, serial=None, host=None):
 
 
 def refused(a, code, *said):
-    untouched, before = sha256(a.clone), a.traces()
+    untouched, before = damage.fingerprint(a.clone), a.traces()
     got, text, _ = a.create()
     assert got == "SR_BACKEND_FAILURE_47", text
     for words in said:
         assert words in text, text
-    assert sha256(a.clone) == untouched and a.traces() == before
+    assert damage.fingerprint(a.clone) == untouched and a.traces() == before
     answer = a.xapi.sr_probe("relvmoiscsi", a.config())
     assert "<possible>false</possible>" in answer and 'code="%s"' % code in answer
     return text

@@ -154,7 +154,8 @@ def test_the_drivers_interpreter_is_missing(host):
 def test_a_driver_that_hangs_is_killed(host, monkeypatch):
     monkeypatch.setattr(hostcheck, 'SECONDS_TO_ANSWER', 0.3)
     write_driver(host, more='import time; time.sleep(1000)')
-    only(failures(host), 'does not answer xapi', 'killed')
+    # the other driver may be as slow as this on a busy machine
+    only([failure for failure in failures(host) if 'RELVMoISCSISR' in failure], 'does not answer xapi', 'killed')
 
 
 def test_driver_and_package_of_different_versions(host):

@@ -13,7 +13,8 @@ import struct
 from lvhd import reader
 
 SECTOR = 512
-SEEK_DATA, SEEK_HOLE = 3, 4
+SEEK_DATA = 3
+BLOCK = 1 << 16
 
 
 def read(path, offset, length):
@@ -29,19 +30,23 @@ def write(path, offset, data):
 
 
 def fingerprint(path):
-    """SHA-256 of the file: of its size and of everything that is no hole."""
-    digest = hashlib.sha256(str(os.path.getsize(path)).encode('ascii'))
+    """SHA-256 of the file: of its size and of every block that is not all zeros, with its offset. Holes are not read."""
+    size = os.path.getsize(path)
+    digest = hashlib.sha256(str(size).encode('ascii'))
+    position = 0
     with io.open(path, 'rb') as stream:
-        end = 0
-        while True:
+        while position < size:
             try:
-                start = os.lseek(stream.fileno(), end, SEEK_DATA)
+                position = os.lseek(stream.fileno(), position, SEEK_DATA) // BLOCK * BLOCK
             except OSError:
-                return digest.hexdigest()
-            end = os.lseek(stream.fileno(), start, SEEK_HOLE)
-            stream.seek(start)
-            digest.update(struct.pack('<Q', start))
-            digest.update(stream.read(end - start))
+                break
+            stream.seek(position)
+            data = stream.read(BLOCK)
+            if data.count(b'\0') != len(data):
+                digest.update(struct.pack('<Q', position))
+                digest.update(data)
+            position += BLOCK
+    return digest.hexdigest()
 
 
 def edited(path, offset, length, edit, seal):
