@@ -331,6 +331,7 @@ class World(object):
 
     def disks(self):
         """Name (sda) -> SCSI id, of the disks that are up."""
+        self._answer_sysfs()
         with State(self.root, readonly=True) as state:
             return dict((name, disk["scsi_id"]) for name, disk in state["disks"].items())
 
@@ -488,12 +489,16 @@ class World(object):
         for listener in self._listeners.values():
             hang_up(listener)
 
+    def _answer_sysfs(self):
+        """What a kernel does before a write to sysfs returns."""
+        if has_triggers(self.root):
+            with State(self.root) as state:
+                Devices(state).settle()
+
     def _watch_sysfs(self):
         while not self._stop.wait(0.03):
             try:
-                if has_triggers(self.root):
-                    with State(self.root) as state:
-                        Devices(state).settle()
+                self._answer_sysfs()
             except (IOError, OSError, ValueError):
                 if not os.path.isdir(self.root):
                     return
