@@ -29,23 +29,29 @@ def write(path, offset, data):
         stream.write(bytes(data))
 
 
-def fingerprint(path):
-    """SHA-256 of the file: of its size and of every block that is not all zeros, with its offset. Holes are not read."""
+def blocks(path):
+    """(offset, bytes) of every block of the file that is not all zeros. Holes are not read."""
     size = os.path.getsize(path)
-    digest = hashlib.sha256(str(size).encode('ascii'))
     position = 0
     with io.open(path, 'rb') as stream:
         while position < size:
             try:
                 position = os.lseek(stream.fileno(), position, SEEK_DATA) // BLOCK * BLOCK
             except OSError:
-                break
+                return
             stream.seek(position)
             data = stream.read(BLOCK)
             if data.count(b'\0') != len(data):
-                digest.update(struct.pack('<Q', position))
-                digest.update(data)
+                yield position, data
             position += BLOCK
+
+
+def fingerprint(path):
+    """SHA-256 of the file: of its size and of its blocks."""
+    digest = hashlib.sha256(str(os.path.getsize(path)).encode('ascii'))
+    for position, data in blocks(path):
+        digest.update(struct.pack('<Q', position))
+        digest.update(data)
     return digest.hexdigest()
 
 
