@@ -128,15 +128,21 @@ class Devices(object):
                 if lun not in present]
 
     def list_in_udev(self, names):
-        """Make the links of the disks `names` below /dev/disk; while udev is busy (`udev_waits`), they are only noted."""
-        if self.state["udev_waits"] is not None:
+        """Make the links of the disks `names` below /dev/disk; while udev is busy (`udev_waits`), they are only noted, or all but the last
+        is made (`udev_halts`)."""
+        busy = self.state["udev_waits"] is not None
+        if busy:
             self.state["udev_waits"].extend(names)
-            return
         for name in names:
             disk = self.state["disks"][name]
             node = self.state.path("/dev/" + name)
+            if busy and not self.state["udev_halts"]:
+                continue
             for path in self._disk_links(name, disk):
-                make_link(os.path.relpath(node, os.path.dirname(path)), path)
+                if not os.path.islink(path):
+                    make_link(os.path.relpath(node, os.path.dirname(path)), path)
+            if busy:
+                continue
             by_id = self.state.path("/dev/disk/by-id/scsi-" + disk["scsi_id"])
             if not os.path.exists(by_id):
                 make_link("../../" + name, by_id)

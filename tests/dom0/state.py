@@ -16,6 +16,7 @@ Layout (sizes in bytes, device-mapper tables in sectors of 512 bytes):
 ``hbas``      [{'sid': 'hba0', 'iqn': name of the array among the targets, 'portal': '', 'host', 'driver'}]
 ``disks``     name (sda) -> {'iqn', 'portal', 'lun', 'sid', 'host', 'scsi_id', 'image', 'size', 'loop', 'dev': [major, minor]}
 ``udev_waits``  None, or while udev is busy the names of the disks that it has not listed yet
+``udev_halts``  whether it then has made all their links but /dev/disk/by-id/scsi-<SCSI id>
 ``dm``        name -> {'uuid', 'minor', 'kind': 'lv' or 'mpath', 'table': [[start, length, major, minor, offset]],
               'readonly', 'loop', 'slaves': [disk names]}
 """
@@ -85,7 +86,8 @@ def new_state(root, mode):
     """Create an empty state for a double at `root`; `mode` is 'file' or 'loop'."""
     make_directory(root + STATE_DIR)
     write_state(root, {
-        "mode": mode, "native": False, "targets": {}, "udev_waits": None, "nodes": [], "sessions": [], "hbas": [], "disks": {}, "dm": {},
+        "mode": mode, "native": False, "targets": {}, "udev_waits": None, "udev_halts": False,
+        "nodes": [], "sessions": [], "hbas": [], "disks": {}, "dm": {},
         "initiator": "", "services": {"iscsid": True, "multipathd": False}, "mpath_blacklist": [],
         "next": {"sid": 1, "host": 2},
     })

@@ -270,10 +270,11 @@ class World(object):
         with State(self.root) as state:
             state["targets"][iqn]["portals"].append(portal)
 
-    def keep_udev_busy(self):
-        """From now on udev lists no new disk, until let_udev_go_on()."""
+    def keep_udev_busy(self, halts=False):
+        """From now on udev lists no new disk, or halts before the last of its links, until let_udev_go_on()."""
         with State(self.root) as state:
             state["udev_waits"] = []
+            state["udev_halts"] = halts
 
     def let_udev_go_on(self):
         """udev lists what has come meanwhile."""

@@ -7,6 +7,7 @@ from __future__ import absolute_import, division, print_function
 
 import json
 import re
+import threading
 
 import pytest
 
@@ -28,7 +29,8 @@ from test_driver import (  # noqa: F401 (fixtures and tests)
 
 # What the first generation of an interpreter gets; the others get the first of them, and those of ALL_GENERATIONS and SM_TREE everything
 FEW = ("test_resign_next_to_the_attached_original_behind_one_target", "test_a_map_that_was_there_is_used_and_left",
-       "test_the_scan_only_adds_and_takes_another_duplicate_away_again", "test_killed_at_a_write_and_repeated")
+       "test_the_scan_only_adds_and_takes_another_duplicate_away_again", "test_killed_at_a_write_and_repeated",
+       "test_a_disk_that_udev_has_listed_by_half_is_waited_for")
 
 FABRIC = "array"
 OTHER_CLONE = "360000000000000000e00000000010003"
@@ -129,6 +131,24 @@ def test_a_lun_that_was_visible_is_said_to_be_and_stays(array):  # noqa: F811
     assert a.traces() == before
     assert VISIBLE in a.world.log()
     assert len(a.adopt()) == 1
+
+
+def test_a_disk_that_udev_has_listed_by_half_is_waited_for(array):  # noqa: F811
+    a = array()
+    a.world.keep_udev_busy(halts=True)
+    waited = []
+
+    def go_on():
+        waited.append(pools.wait_until(lambda: "/disk/by-id/scsi-%s yet" % CLONE in a.world.log()))
+        a.world.let_udev_go_on()
+
+    udev = threading.Thread(target=go_on)
+    udev.start()
+    try:
+        a.resign()
+    finally:
+        udev.join()
+    assert waited == [True]
 
 
 @everywhere

@@ -5,6 +5,9 @@ There is no session to count. The LUN may have been there for days, with a multi
 What was not there before is taken away again, the map first, since its paths cannot go while it queues for them.
 """
 
+import os
+import time
+
 from relvm import errors
 from relvm.host import bus
 from relvm.host import devices
@@ -72,9 +75,23 @@ class FabricAccess(Access):
             self.sr.mpathmodule.refresh(self.scsi_id, 0)
             found = devices.multipath_map(self.scsi_id)
         if not found:
-            return '%s/disk/by-id/scsi-%s' % (devices.DEV, self.scsi_id)
+            return self._disks_link()
         path = '%s/mapper/%s' % (devices.DEV, devices.map_name(found))
         smcompat.util.wait_for_path(path, MAP_TIMEOUT)
+        return path
+
+    def _disks_link(self):
+        """The path by which lvmohba knows the LUN. udev makes a disk's links one by one, and another of them may have told us of it."""
+        path = '%s/disk/by-id/scsi-%s' % (devices.DEV, self.scsi_id)
+        end = time.time() + bus.UDEV_TIMEOUT
+        told = False
+        while not os.path.exists(path) and time.time() < end:
+            if not told:
+                smcompat.log('%s: udev has not made %s yet' % (self.scsi_id, path))
+                told = True
+            time.sleep(locks.LOOK)
+        if not os.path.exists(path):
+            raise errors.LUNMissing(scsi_id=self.scsi_id)
         return path
 
     def _leave(self):
