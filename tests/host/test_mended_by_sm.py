@@ -9,7 +9,7 @@ import pytest
 from conftest import copy
 from luns import damage
 from lvhd import reader, shapes
-from lvhd.model import MIB, Sr
+from lvhd.model import MIB, RAW, Sr
 from test_driver import array, pytest_generate_tests, SUCCESS  # noqa: F401 (fixtures)
 
 
@@ -70,6 +70,26 @@ def test_sm_makes_an_mgt_that_is_not_there(array):  # noqa: F811
     a.xapi.pbd_unplug(pbd)
     clone_again(a)
     a.resign()
+
+
+def test_an_sr_of_raw_volumes_alone_is_upgraded(array):  # noqa: F811
+    """xe-lvm-upgrade sets sm-config:use_vhd; the next plug makes an MGT."""
+    sr = Sr(1)
+    shapes.disk(sr, "raw disk", vdi_type=RAW)
+    a = array(sr)
+    damage.text(a.original, lambda text: text.replace(b"\nMGT {", b"\nMGT_old {", 1))
+    clone_again(a)
+    refused(a, "has no metadata volume", "xe-lvm-upgrade")
+    pbd = unplugged(a)
+    clone_again(a)
+    refused(a, "has no metadata volume")
+    a.xapi.db.get("SR", a.xapi.db.find("SR", a.sr.uuid))["sm_config"]["use_vhd"] = "true"
+    a.xapi.pbd_plug(pbd)
+    a.xapi.sr_scan(a.sr.uuid)
+    a.xapi.pbd_unplug(pbd)
+    clone_again(a)
+    a.resign()
+    assert [vdi["sm_config"]["vdi_type"] for vdi in a.adopt().values()] == ["aio"]
 
 
 def test_a_vdi_is_made_on_an_empty_sr(array):  # noqa: F811
