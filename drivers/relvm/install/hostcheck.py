@@ -5,14 +5,10 @@ Each point is a function that returns None or one sentence saying what is wrong 
 """
 
 import os
-import signal
-import subprocess
 import sys
-import tempfile
-import time
 
 from relvm import __version__
-from relvm.install import allowlist
+from relvm.install import allowlist, programs
 
 # Type -> what xapi starts for it
 ENTRIES = {'relvmoiscsi': 'RELVMoISCSISR', 'relvmohba': 'RELVMoHBASR'}
@@ -127,8 +123,9 @@ def driver_answers(host, kind):
                            'sr_get_driver_info')
     failed = '%s does not answer xapi: ' % host.entry(kind)
     try:
-        status, out, err = _run([host.entry(kind), call])
-    except OSError:
+        environment = dict(os.environ, PYTHONDONTWRITEBYTECODE='1')
+        status, out, err = programs.run([host.entry(kind), call], environment, SECONDS_TO_ANSWER)
+    except (OSError, programs.Killed):
         return failed + str(sys.exc_info()[1])
     if status or err:
         lines = err.strip().split('\n')
@@ -146,36 +143,6 @@ def driver_answers(host, kind):
     if kind == CLOUDSTACK_TYPE and CLOUDSTACK_TEXT not in name:
         return 'the driver calls itself "%s" without "%s": %s' % (name, CLOUDSTACK_TEXT, REINSTALL)
     return None
-
-
-def _run(argv):
-    """(exit status, stdout, stderr as str) of a program that gets SECONDS_TO_ANSWER seconds."""
-    environment = dict(os.environ)
-    environment['PYTHONDONTWRITEBYTECODE'] = '1'
-    nothing = open(os.devnull, 'r+b')
-    out = tempfile.TemporaryFile()
-    err = tempfile.TemporaryFile()
-    try:
-        process = subprocess.Popen(argv, stdin=nothing, stdout=out, stderr=err, close_fds=True, env=environment)
-        end = time.time() + SECONDS_TO_ANSWER
-        while process.poll() is None:
-            if time.time() > end:
-                os.kill(process.pid, signal.SIGKILL)
-                process.wait()
-                raise OSError('killed, since it took more than %d seconds' % SECONDS_TO_ANSWER)
-            time.sleep(0.02)
-        answers = []
-        for stream in (out, err):
-            stream.seek(0)
-            data = stream.read()
-            if not isinstance(data, str):
-                data = data.decode('utf-8', 'replace')
-            answers.append(data)
-        return process.returncode, answers[0], answers[1]
-    finally:
-        nothing.close()
-        out.close()
-        err.close()
 
 
 def known_to_xapi(session, kind):

@@ -3,11 +3,10 @@
 
 import os
 import re
-import signal
-import subprocess
 import sys
-import tempfile
 import time
+
+from relvm.install import programs
 
 SECONDS = 20
 DIRECTORIES = ('/usr/sbin', '/sbin', '/usr/bin', '/bin', '/opt/xensource/libexec', '/opt/xensource/bin')
@@ -82,7 +81,7 @@ class Host(object):
             raise CommandFailed('%s: not found' % argv[0])
         used = {'PATH': os.pathsep.join(self.directories), 'LC_ALL': 'C'}
         used.update(environment or {})
-        status, out, err = _started([program] + list(argv[1:]), used)
+        status, out, err = _ended([program] + list(argv[1:]), used)
         if status:
             words = (err.strip() or out.strip() or 'no message').split('\n')
             raise CommandFailed('%s ended with status %d: %s' % (' '.join(argv[:2]), status, words[-1]))
@@ -146,7 +145,7 @@ class Host(object):
                 'found = smcompat.read_metadata(sys.argv[2])\n'
                 'sys.stdout.write("read " + " ".join([found[0]] + found[1]))\n')
         ours = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        status, out, err = _started([sys.executable, '-c', code, ':'.join((self.sm_dir, ours)), path], dict(os.environ))
+        status, out, err = _ended([sys.executable, '-c', code, ':'.join((self.sm_dir, ours)), path], dict(os.environ))
         words = out.split('read ')
         if status or len(words) != 2:
             raise CommandFailed('sm cannot read it: %s' % (err.strip() or out.strip() or 'no message').split('\n')[-1])
@@ -220,29 +219,9 @@ class Lvm(object):
         return None
 
 
-def _started(argv, environment):
-    """(exit status, stdout, stderr as str)."""
-    nothing = open(os.devnull, 'r+b')
-    out = tempfile.TemporaryFile()
-    err = tempfile.TemporaryFile()
+def _ended(argv, environment):
+    """(exit status, stdout, stderr as str) of a program that gets SECONDS seconds."""
     try:
-        process = subprocess.Popen(argv, stdin=nothing, stdout=out, stderr=err, close_fds=True, env=environment)
-        end = time.time() + SECONDS
-        while process.poll() is None:
-            if time.time() > end:
-                os.kill(process.pid, signal.SIGKILL)
-                process.wait()
-                raise CommandFailed('%s took more than %d seconds' % (argv[0], SECONDS))
-            time.sleep(0.01)
-        answers = []
-        for stream in (out, err):
-            stream.seek(0)
-            data = stream.read()
-            if not isinstance(data, str):
-                data = data.decode('utf-8', 'replace')
-            answers.append(data)
-        return process.returncode, answers[0], answers[1]
-    finally:
-        nothing.close()
-        out.close()
-        err.close()
+        return programs.run(argv, environment, SECONDS)
+    except programs.Killed:
+        raise CommandFailed('%s: %s' % (argv[0], sys.exc_info()[1]))
