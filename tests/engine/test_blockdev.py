@@ -195,15 +195,20 @@ def test_directory(tmpdir, opened):
 
 
 def test_image_in_use(image, opened):
-    device = opened(image)
+    assert_in_use(image, opened)
+
+
+def assert_in_use(path, opened):
+    """Opened for writing, nobody else opens it for writing; for reading, and afterwards, they do."""
+    device = opened(path)
     before = descriptors()
     with pytest.raises(errors.DeviceBusy) as caught:
-        opened(image)
-    assert image in str(caught.value)
+        opened(path)
+    assert path in str(caught.value)
     assert descriptors() == before
-    opened(image, False).read(0, 512)
+    opened(path, False).read(0, 512)
     device.close()
-    opened(image).close()
+    opened(path).close()
 
 
 def test_image_that_another_process_has_locked(image, opened):
@@ -441,16 +446,7 @@ def test_direct_flag_is_really_set(image, loop, opened):
 
 
 def test_block_device_in_use(image, loop, opened):
-    path = loop(image)
-    device = opened(path)
-    before = descriptors()
-    with pytest.raises(errors.DeviceBusy) as caught:
-        opened(path)
-    assert path in str(caught.value)
-    assert descriptors() == before
-    opened(path, False).read(0, 512)
-    device.close()
-    opened(path)
+    assert_in_use(loop(image), opened)
 
 
 def test_mounted_block_device(tmpdir, loop, opened):

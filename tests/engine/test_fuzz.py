@@ -422,11 +422,9 @@ def test_odd_texts_of_the_largest_size(start, piece, end):
         assert len(str(errors.current())) < 3000
 
 
-@pytest.mark.skipif(sys.version_info < (3, 6), reason="tracemalloc came with Python 3")
-@pytest.mark.parametrize("form", ["a%d {}\n", "a%d=1\n", 'a%d="%%d"\n', "a%d=[1]\n", "a%x=1 ", "# %d\n", "a%d = [1,2,3,4,5,6,7,8]\n"])
-def test_memory_for_texts(form):
+def assert_memory_of(string):
+    """No more than MEMORY_PER_BYTE, also where the text is refused."""
     import tracemalloc
-    string = _numbered(form, MIB)
     tracemalloc.start()
     try:
         try:
@@ -437,24 +435,19 @@ def test_memory_for_texts(form):
     finally:
         tracemalloc.stop()
     assert peak <= MEMORY_PER_BYTE * len(string)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 6), reason="tracemalloc came with Python 3")
+@pytest.mark.parametrize("form", ["a%d {}\n", "a%d=1\n", 'a%d="%%d"\n', "a%d=[1]\n", "a%x=1 ", "# %d\n", "a%d = [1,2,3,4,5,6,7,8]\n"])
+def test_memory_for_texts(form):
+    assert_memory_of(_numbered(form, MIB))
 
 
 @pytest.mark.skipif(sys.version_info < (3, 6), reason="tracemalloc came with Python 3")
 @pytest.mark.parametrize("start, piece", [entry[1:] for entry in ODD_TEXTS], ids=ODD_NAMES)
 def test_memory_for_odd_texts(start, piece):
     """Also what the regular expressions keep while they match."""
-    import tracemalloc
-    string = start + piece * ((MIB - len(start)) // len(piece))
-    tracemalloc.start()
-    try:
-        try:
-            lvmtext.parse(string)
-        except errors.BadText:
-            pass
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak <= MEMORY_PER_BYTE * len(string)
+    assert_memory_of(start + piece * ((MIB - len(start)) // len(piece)))
 
 
 @pytest.mark.skipif(sys.version_info < (3, 6), reason="tracemalloc came with Python 3")
