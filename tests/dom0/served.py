@@ -62,19 +62,25 @@ def serve():
         if os.fork() == 0:
             listener.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            status = 1
             try:
-                status = _command(modules, connection)
-            except Exception:
-                traceback.print_exc()
-            for stream in (sys.stdout, sys.stderr):
-                try:
-                    stream.flush()
-                except (IOError, ValueError):
-                    pass
-            connection.sendall(("%d\n" % status).encode("ascii"))
-            os._exit(0)
+                _answer(modules, connection)
+            finally:
+                os._exit(0)
         connection.close()
+
+
+def _answer(modules, connection):
+    status = 1
+    try:
+        status = _command(modules, connection)
+    except Exception:
+        traceback.print_exc()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (IOError, ValueError):
+            pass
+    connection.sendall(("%d\n" % status).encode("ascii"))
 
 
 def _command(modules, connection):
@@ -95,9 +101,13 @@ def _command(modules, connection):
     while os.readlink(process + "/fd/1") == os.readlink(process + "/fd/9"):
         time.sleep(0.0005)
     for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY | os.O_APPEND), (2, os.O_WRONLY | os.O_APPEND)):
-        path = "%s/fd/%d" % (process, number)
-        # a socket cannot be opened; none of the commands reads
-        fd = os.open(os.devnull if number == 0 and not os.path.exists(path) else path, flags)
+        try:
+            fd = os.open("%s/fd/%d" % (process, number), flags)
+        except OSError:
+            # a socket; none of the commands reads
+            if number:
+                raise
+            fd = os.open(os.devnull, flags)
         os.dup2(fd, number)
         os.close(fd)
     sys.stdin, sys.stdout, sys.stderr = _stream(0, "r"), _stream(1, "w"), _stream(2, "w")
