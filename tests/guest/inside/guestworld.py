@@ -67,6 +67,11 @@ OLD_ISCSIADM = """#!/bin/sh
 status=$?
 [ $status = 21 ] || exit $status
 """
+# and its scsi_id, which was on the path, was asked for /block/<name>
+OLD_SCSI_ID = """#!/bin/sh
+for word; do :; done
+exec /lib/udev/scsi_id --whitelisted --replace-whitespace --device="/dev/${word##*/}"
+"""
 
 
 class GuestWorld(World):
@@ -136,6 +141,7 @@ class GuestWorld(World):
             real = os.path.realpath(shutil.which("iscsiadm"))
             os.rename(real, real + ".new")
             _script(real, OLD_ISCSIADM.format(real=real + ".new"))
+            _script("/usr/sbin/scsi_id", OLD_SCSI_ID)
 
     def install_driver(self):
         """The drivers, their package and the plugin as real files, as the pack installs them."""
