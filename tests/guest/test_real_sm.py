@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """A real sm in the guest: SM_TREE is a checkout of it, VHD_UTIL a real vhd-util (otherwise the double of it), QCOW2_HELPER a real
-qcow2_helper, which a sm that makes QCOW2 images needs; `make guest-sm`."""
+qcow2_helper, which a sm that makes QCOW2 images needs; `make guest-sm`. GUEST_SLEEP: what sm's sleeps are multiplied with (up to 7.x its
+garbage collector sleeps for five minutes, twice here)."""
 
 import os
 import pathlib
@@ -26,10 +27,11 @@ HELPER = os.environ.get("QCOW2_HELPER", "")
 
 def job(name):
     python = interpreters.for_sm(TREE)
-    environment = {"GUEST_SM": "/opt/relvmoiscsi/sm", "GUEST_SM_PYTHON": python}
+    # sm sleeps for five seconds at each login of that many clones
+    sleep = os.environ.get("GUEST_SLEEP", "0.4" if name == BUSY else "1")
+    environment = {"GUEST_SM": "/opt/relvmoiscsi/sm", "GUEST_SM_PYTHON": python, "GUEST_SLEEP": sleep}
     if name == BUSY:
-        # sm sleeps for five seconds at each login of that many clones
-        environment.update(GUEST_CLONES=CLONES, GUEST_SEED=os.environ.get("GUEST_SEED", "1"), GUEST_SLEEP="0.4")
+        environment.update(GUEST_CLONES=CLONES, GUEST_SEED=os.environ.get("GUEST_SEED", "1"))
     ship = {**rig.dom0_ship(), **rig.real_sm_ship(TREE, python, os.environ.get("VHD_UTIL"), HELPER),
             "/opt/relvmoiscsi/tests/recovery": TESTS / "recovery"}
     return {"ship": ship, "environment": environment, "timeout": 7200, "memory": 3072}

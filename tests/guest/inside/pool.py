@@ -67,7 +67,8 @@ def disks(xapi, sr_uuid):
 
 def collect_garbage(world, xapi, sr_uuid):
     """A real sm's garbage collector, in the foreground; what it said. It is off otherwise, and what a scan started finds that out first."""
-    wait_until(lambda: not _sm_processes(), "end of sm's processes")
+    # up to 7.x it sleeps for five minutes before it finds that out
+    wait_until(lambda: not _sm_processes(), "end of sm's processes", 900)
     settings = xapi.db.get("SR", xapi.db.find("SR", sr_uuid))["other_config"]
     settings.pop("gc", None)
     command, environment = world.driver_command(DRIVER_DIRECTORY + "/cleanup.py")
