@@ -49,13 +49,21 @@ class Second(object):
         for name in luns:
             if not luns[name]["portals"]:
                 self.world.add_fabric(name, 2)
-        with State(self.world.root) as state:
-            # through the same portals, to the same images
-            state["targets"].update(luns)
+        self._present(dict((name, _without_clone(luns[name])) for name in luns))
         self.world.scan_fabrics()
+        self._luns = luns
         if multipath:
             self.world.start_multipathd()
         self.xapi = Xapi(self.world, multipath=multipath).start()
+
+    def _present(self, luns):
+        """Through the same portals, to the same images."""
+        with State(self.world.root) as state:
+            state["targets"].update(luns)
+
+    def present_clone(self):
+        """On a fabric the array shows it to this host last, as the documents ask for: LVM of 7.0 would take it for the original."""
+        self._present(self._luns)
 
     def plug(self, record, sr):
         """sr_attach there; what xapi has of it on the master's side is the caller's."""
@@ -70,6 +78,13 @@ class Second(object):
     def close(self):
         self.xapi.stop()
         self.world.close()
+
+
+def _without_clone(target):
+    """A target of a double's state as a host sees it that the array does not show the clone to, if it is a fabric."""
+    if target["portals"]:
+        return target
+    return dict(target, luns=dict((number, lun) for number, lun in target["luns"].items() if lun["scsi_id"] != CLONE))
 
 
 class TwoHosts(Calls):
@@ -119,6 +134,7 @@ def pair(array, tmpdir):  # noqa: F811
         made.append(second)
         a.attach_original()
         second.plug({"device_config": a.original_config()}, {"type": a.ATTACHED, "uuid": a.sr.uuid})
+        second.present_clone()
         calls = type(str("Calls"), (TwoHosts,), {"second": second})
         return a, Session(a.xapi, calls), second
 
