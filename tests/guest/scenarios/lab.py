@@ -10,8 +10,7 @@ import sys
 
 import pytest
 from dom0.toolstack import Toolstack
-from inside import pool
-from inside.command import run
+from inside import disk, pool
 from inside.reporting import record
 from inside.target import Target, Volume
 
@@ -24,8 +23,7 @@ TOLD = {"ok": True, "failures": [], "points": []}
 @pytest.fixture(scope="module")
 def lab(world, toolstack):
     """(status, report) of a run."""
-    # for the selftest, as in realsm.py
-    run("mount", "-t", "tmpfs", "-o", "size=600M", "tmpfs", "/var/tmp")
+    disk.mount_room("/var/tmp")
     stack = Toolstack(toolstack)
     toolstack.plugin_answers["relvmoiscsi", "check"] = json.dumps(TOLD)
     volume = Volume("lab", "/srv/lab", size=int(os.environ.get("LAB_MIB", "384")) * pool.MIB)
