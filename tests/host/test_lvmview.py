@@ -89,7 +89,7 @@ def program(tmpdir, script):
     return str(path)
 
 
-HANGS = 'sleep 30'
+HANGS = 'exec sleep 30'
 ANSWERS = [
     ('echo "  Cannot use /dev/sdb: device is rejected by filter config" >&2; exit 5', True),
     ('echo "  Failed to find device for physical volume \\"/dev/sdb\\"." >&2; exit 5', True),
@@ -153,7 +153,7 @@ def children_of(process):
 
 def test_an_answer_that_nobody_wants_leaves_no_process(tmpdir):
     before, children = os.listdir('/proc/self/fd'), children_of(os.getpid())
-    question = lvmview.Question('/dev/sdb', pvs=program(tmpdir, 'sleep 300'))
+    question = lvmview.Question('/dev/sdb', pvs=program(tmpdir, 'exec sleep 300'))
     assert children_of(os.getpid()) != children
     question.end()
     question.end()
