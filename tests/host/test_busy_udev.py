@@ -2,9 +2,6 @@
 """A host whose udev needs longer than sm waits for it: sm's own attach says then that the LUN is not there."""
 from __future__ import absolute_import, division, print_function
 
-import threading
-
-from dom0 import pools
 from test_driver import CLONE, array, everywhere, pytest_generate_tests  # noqa: F401 (fixtures)
 
 WAITS = "udev has not listed"
@@ -16,19 +13,7 @@ def test_a_lun_that_udev_lists_late_is_waited_for(array):  # noqa: F811
     a.attach_original()
     before = a.traces()
     a.world.keep_udev_busy()
-    waited = []
-
-    def list_it():
-        waited.append(pools.wait_until(lambda: "%s: %s" % (CLONE, WAITS) in a.world.log()))
-        a.world.let_udev_go_on()
-
-    udev = threading.Thread(target=list_it)
-    udev.start()
-    try:
-        a.resign()
-    finally:
-        udev.join()
-    assert waited == [True]
+    a.resign_while_udev_waits("%s: %s" % (CLONE, WAITS))
     assert a.traces() == before
     assert len(a.adopt()) == 1
 

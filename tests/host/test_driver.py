@@ -101,6 +101,22 @@ class Array(object):
         self.xapi.sr_scan(self.uuid)
         return self.xapi.vdis(self.uuid)
 
+    def resign_while_udev_waits(self, words):
+        """Resigns the clone; udev, which is kept busy, goes on once the SM log has `words`."""
+        waited = []
+
+        def go_on():
+            waited.append(pools.wait_until(lambda: words in self.world.log()))
+            self.world.let_udev_go_on()
+
+        udev = threading.Thread(target=go_on)
+        udev.start()
+        try:
+            self.resign()
+        finally:
+            udev.join()
+        assert waited == [True]
+
     def traces(self):
         """What a run may leave behind on the host."""
         listing = [path for path in self.world.listing() if "/relvmoiscsi/" in path and path.endswith(CLONE)]

@@ -7,7 +7,6 @@ from __future__ import absolute_import, division, print_function
 
 import json
 import re
-import threading
 
 import pytest
 
@@ -136,19 +135,7 @@ def test_a_lun_that_was_visible_is_said_to_be_and_stays(array):  # noqa: F811
 def test_a_disk_that_udev_has_listed_by_half_is_waited_for(array):  # noqa: F811
     a = array()
     a.world.keep_udev_busy(halts=True)
-    waited = []
-
-    def go_on():
-        waited.append(pools.wait_until(lambda: "/disk/by-id/scsi-%s yet" % CLONE in a.world.log()))
-        a.world.let_udev_go_on()
-
-    udev = threading.Thread(target=go_on)
-    udev.start()
-    try:
-        a.resign()
-    finally:
-        udev.join()
-    assert waited == [True]
+    a.resign_while_udev_waits("/disk/by-id/scsi-%s yet" % CLONE)
 
 
 @everywhere
